@@ -1,0 +1,1 @@
+"""What can go wrong on a link, and the proxy that does it."""

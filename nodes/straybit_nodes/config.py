@@ -1,0 +1,45 @@
+"""What a node is told before it starts: one JSON document, the same for a process and a container."""
+
+from __future__ import annotations
+
+import msgspec
+
+from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.topology import GENERATION, Role, Service
+
+__all__ = ["Dial", "NodeConfig"]
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """One row of a dial table: whoever wants `role` at `address` connects to `host`:`port`, a proxy's listener."""
+
+    address: int
+    role: Role
+    host: str
+    port: int
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One node. An address that is not in `dials` is a black hole; the node connects to nothing else.
+
+    `members` are all that gossip, the node itself among them: its first contacts.
+    `listen` and `control` are (host, port); the node binds them with SO_REUSEADDR.
+    `held` starts it silent: it listens, but neither gossips nor serves requests until the control port says resume.
+    `ticks` False turns its gossip and heartbeat timers off: rounds are stepped through the control port.
+    `log` is a file that structured lines are appended to; None is standard output.
+    """
+
+    service: Service
+    members: tuple[Service, ...]
+    dials: tuple[Dial, ...]
+    listen: tuple[str, int]
+    control: tuple[str, int]
+    token: str
+    data_dir: str
+    defences: tuple[str, ...] = ()
+    rules: Rules = Rules()
+    generation: int = GENERATION
+    seed: int = 0
+    held: bool = True
+    ticks: bool = True
+    log: str | None = None

@@ -1,0 +1,1 @@
+"""The gossip protocol: a pure core beside its server."""
