@@ -1,0 +1,1 @@
+"""The pytest plugin: fixtures, options and a replay line on every failure."""
