@@ -24,6 +24,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `members` are all that gossip, the node itself among them: its first contacts.
     `listen` and `control` are (host, port); the node binds them with SO_REUSEADDR.
+    `listen` is where its kind is served: gossip for a gossip node, HTTP for a storage node and a balancer.
+    `gossip_listen` is where a balancer takes gossip, since members dial it as well; None for every other kind.
     `held` starts it silent: it listens, but neither gossips nor serves requests until the control port says resume.
     `ticks` False turns its gossip and heartbeat timers off: rounds are stepped through the control port.
     `log` is a file that structured lines are appended to; None is standard output.
@@ -34,6 +36,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     dials: tuple[Dial, ...]
     listen: tuple[str, int]
     control: tuple[str, int]
+    gossip_listen: tuple[str, int] | None = None
     token: str
     data_dir: str
     defences: tuple[str, ...] = ()
