@@ -1,0 +1,162 @@
+"""Unmodified boto3 clients of 2008 and of today, one per mode, and what each of them notices.
+
+What a client sends decides what can be noticed (observed with botocore 1.44):
+over plain http today's defaults send a CRC32 and sign the body's SHA-256;
+a client of early 2008 sent neither, and a Content-MD5 only when its author had thought of it.
+Retries are off, because a retry hides the fault.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["DEADLINE_S", "INTEGRITY_CODES", "MODES", "S3", "Mode", "Reply"]
+
+DEADLINE_S = 1.0
+"""How long a client waits for a connection, and for bytes: twice the servers' connect time-out."""
+
+INTEGRITY_CODES = frozenset(
+    {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidRequest"}
+)
+"""S3 error codes by which a server says that a body is not what its checksum promised."""
+
+
+class Mode(msgspec.Struct, frozen=True):
+    """One way of being a client: `checksum` is what covers the body on its way (empty: nothing does)."""
+
+    name: str
+    era: str
+    checksum: str
+    signed: bool = False
+    calculate: str = "when_required"
+    arguments: Callable[[bytes], dict[str, Any]] = lambda _: {}
+
+
+def _md5(body: bytes) -> dict[str, Any]:
+    return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
+
+
+MODES: dict[str, Mode] = {
+    mode.name: mode
+    for mode in (
+        Mode("2008-plain", "2008", ""),
+        Mode("2008-md5", "2008", "Content-MD5", arguments=_md5),
+        Mode("today-off", "today", ""),
+        Mode("today-signed", "today", "x-amz-content-sha256", signed=True),
+        Mode("today-crc32", "today", "x-amz-checksum-crc32", calculate="when_supported"),
+        Mode(
+            "today-sha256",
+            "today",
+            "x-amz-checksum-sha256",
+            calculate="when_supported",
+            arguments=lambda _: {"ChecksumAlgorithm": "SHA256"},
+        ),
+        Mode("today-default", "today", "x-amz-checksum-crc32, x-amz-content-sha256", True, "when_supported"),
+    )
+}
+"""Every mode in which the workload can write, by name."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What a client got: `ok`, or an HTTP status (0: none came) and a code; `noticed_by` names a client's own check."""
+
+    ok: bool
+    status: int = 200
+    code: str = ""
+    etag: str = ""
+    body: bytes = b""
+    noticed_by: str = ""
+
+    @property
+    def refused_for_integrity(self) -> bool:
+        """The server said that the body is not what was promised."""
+        return 400 <= self.status < 500 and self.code in INTEGRITY_CODES
+
+
+class S3:
+    """One boto3 client in one mode against one endpoint; safe to use from several threads."""
+
+    def __init__(self, endpoint: str, mode: Mode = MODES["today-default"], *, deadline_s: float = DEADLINE_S) -> None:
+        self.mode = mode
+        self._client = _boto3_client(endpoint, mode, deadline_s)
+
+    def create_bucket(self, bucket: str) -> Reply:
+        """PUT a bucket; one that is there already is fine."""
+        return self._call(lambda: self._client.create_bucket(Bucket=bucket))
+
+    def put(self, bucket: str, key: str, body: bytes) -> Reply:
+        """PUT an object as this mode does."""
+        return self._call(
+            lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, **self.mode.arguments(body))
+        )
+
+    def get(self, bucket: str, key: str) -> Reply:
+        """GET an object to its end; a checksum that fails on the way is `noticed_by` `client:checksum`."""
+
+        def call() -> dict[str, Any]:
+            found = self._client.get_object(Bucket=bucket, Key=key)
+            return {**found, "read": found["Body"].read()}
+
+        return self._call(call)
+
+    def delete(self, bucket: str, key: str) -> Reply:
+        """DELETE an object."""
+        return self._call(lambda: self._client.delete_object(Bucket=bucket, Key=key))
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        self._client.close()
+
+    def _call(self, call: Callable[[], Any]) -> Reply:
+        from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError  # noqa: PLC0415 - slow
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - with botocore
+
+        try:
+            found = call()
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            return Reply(False, status, error.response["Error"].get("Code", ""))
+        except FlexibleChecksumError:
+            return Reply(False, 200, noticed_by="client:checksum")
+        except (BotoCoreError, HTTPError) as error:
+            return Reply(False, 0, type(error).__name__)
+        return Reply(True, 200, etag=found.get("ETag", "").strip('"'), body=found.get("read", b""))
+
+
+def _boto3_client(endpoint: str, mode: Mode, deadline_s: float) -> S3Client:
+    from botocore.config import Config  # noqa: PLC0415 - with boto3
+
+    settings: dict[str, Any] = {
+        "connect_timeout": deadline_s,
+        "read_timeout": deadline_s,
+        "retries": {"mode": "standard", "total_max_attempts": 1},
+        "s3": {"addressing_style": "path", "payload_signing_enabled": mode.signed},
+        "request_checksum_calculation": mode.calculate,
+        "response_checksum_validation": mode.calculate,
+        "max_pool_connections": 64,
+    }
+    with _SESSION_LOCK:
+        client: S3Client = _session().client("s3", endpoint_url=endpoint, config=Config(**settings))
+    return client
+
+
+_SESSION_LOCK = threading.Lock()
+"""Clients may be shared by threads; making one may not."""
+
+
+@functools.cache
+def _session() -> Session:
+    import boto3  # noqa: PLC0415 - half a second that only a workload should pay
+
+    return boto3.session.Session("straybit", "straybit", region_name="us-east-1")

@@ -1,0 +1,83 @@
+"""Which values in which views are wrong: what its owner never originated, and nothing else.
+
+An owner originates its address, status and generation as topology, start or a control command set them,
+and versions up to its own count of heartbeats in that generation.
+What an owner adopted by merging and says again stays wrong.
+Load and timing are not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+__all__ = ["Entry", "Originated", "Spread", "View", "Wrong", "spread_of", "wrong_values"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What one member believes of another; numbers as on the wire."""
+
+    address: int
+    status: int
+    load: int
+    generation: int
+    version: int
+
+
+class Originated(msgspec.Struct, frozen=True):
+    """What an owner itself set, kept outside the entry that is gossiped."""
+
+    address: int
+    status: int
+    generation: int
+    heartbeats: int
+
+
+View = Mapping[str, Entry]
+"""One member's entries by owner."""
+
+
+class Wrong(msgspec.Struct, frozen=True, order=True):
+    """`holder` believes `field` of `owner` to be `value`, which the owner never said."""
+
+    holder: str
+    owner: str
+    field: str
+    value: int
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Holders of a wrong value: those who received the flipped message, and those who heard it from others."""
+
+    receivers: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def wrong_values(views: Mapping[str, View], originated: Mapping[str, Originated]) -> tuple[Wrong, ...]:
+    """Every wrong value in the views, sorted.
+
+    Look at the views first and at what was originated afterwards, or a fresh heartbeat looks wrong.
+    """
+    return tuple(sorted(_wrong(views, originated)))
+
+
+def _wrong(views: Mapping[str, View], originated: Mapping[str, Originated]) -> Iterable[Wrong]:
+    for holder, view in views.items():
+        for owner, entry in view.items():
+            truth = originated.get(owner)
+            if truth is None:
+                yield Wrong(holder, owner, "owner", 0)
+                continue
+            for field in ("address", "status", "generation"):
+                if getattr(entry, field) != getattr(truth, field):
+                    yield Wrong(holder, owner, field, getattr(entry, field))
+            if entry.version > truth.heartbeats:
+                yield Wrong(holder, owner, "version", entry.version)
+
+
+def spread_of(wrong: Iterable[Wrong], receivers: Iterable[str]) -> Spread:
+    """Split the holders of wrong values into receivers of the flip and everybody else."""
+    hit = frozenset(receivers)
+    holders = {w.holder for w in wrong}
+    return Spread(tuple(sorted(holders & hit)), tuple(sorted(holders - hit)))
