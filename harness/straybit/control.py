@@ -1,0 +1,258 @@
+"""A typed client of one node's control port: keep-alive, a time-out on every call, one-line errors."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+import urllib3
+from prometheus_client.parser import text_string_to_metric_families
+
+__all__ = [
+    "Control",
+    "ControlError",
+    "Entry",
+    "ExchangeResult",
+    "Frame",
+    "Frames",
+    "Health",
+    "NodeRefusedError",
+    "NodeSilentError",
+    "Originated",
+    "Sample",
+    "StoredObject",
+    "View",
+]
+
+CONNECT_S = 1.0
+ANSWER_S = 2.0
+"""For an answer that costs the node no waiting; more only delays the error when a node hangs."""
+QUIESCE_S = 10.0
+"""For /stop, which answers when the node's work in flight has ended, and for an exchange with a black hole."""
+
+_T = TypeVar("_T")
+
+
+class ControlError(RuntimeError):
+    """A control call failed; the message is one line that names node and call."""
+
+
+class NodeSilentError(ControlError):
+    """No answer: the node is dead, paused or overwhelmed."""
+
+
+class NodeRefusedError(ControlError):
+    """The node answered with an error; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Answer of /healthz; `state` is held, running or stopped."""
+
+    name: str
+    state: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What a view holds of one member."""
+
+    address: int
+    status: int
+    load: int
+    generation: int
+    version: int
+
+
+class Originated(msgspec.Struct, frozen=True):
+    """What an owner said of itself because topology, start or a control command told it to; never by merging.
+
+    `heartbeats` is its own count in that generation: no version above it is the owner's.
+    """
+
+    address: int
+    status: int
+    generation: int
+    heartbeats: int
+
+
+class View(msgspec.Struct, frozen=True):
+    """One node's idea of the state. `now` is on the monotonic clock; `originated` only of members.
+
+    `busy` and `queued` count places for talking, `inflight` requests being served, `exchanges` those ok and failed.
+    """
+
+    name: str
+    now: float
+    state: str
+    entries: dict[str, Entry]
+    marked: tuple[str, ...] = ()
+    originated: Originated | None = None
+    busy: int = 0
+    queued: int = 0
+    exchanges: dict[str, int] = {}
+    inflight: int = 0
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One gossip frame as a node received it; `crc` is the CRC32C of its raw bytes, `t` on the monotonic clock."""
+
+    seq: int
+    t: float
+    sender: str = msgspec.field(name="from")
+    kind: str
+    crc: int
+
+
+class Frames(msgspec.Struct, frozen=True):
+    """Received frames, oldest first; `next` is what to ask from the next time."""
+
+    next: int
+    frames: tuple[Frame, ...]
+
+
+class ExchangeResult(msgspec.Struct, frozen=True):
+    """How an exchange ended."""
+
+    ok: bool
+    error: str | None = None
+
+
+class StoredObject(msgspec.Struct, frozen=True):
+    """An object as one storage node has it on its own disk."""
+
+    bucket: str
+    key: str
+    size: int
+    etag: str
+    stamp: Any
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One value of /metrics."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Control:
+    """The control port of the node `name`; usable from several threads. Every call raises ControlError."""
+
+    def __init__(self, name: str, address: tuple[str, int], token: str) -> None:
+        self.name = name
+        self.address = address
+        self._pool = urllib3.HTTPConnectionPool(
+            *address,
+            maxsize=4,
+            retries=False,
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=ANSWER_S),
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    def healthz(self) -> Health:
+        """Name and state."""
+        return self._call("GET", "/healthz", Health)
+
+    def metrics(self) -> list[Sample]:
+        """Every sample of /metrics."""
+        text = self._send("GET", "/metrics").decode()
+        families = text_string_to_metric_families(text)
+        return [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of that name whose labels include `labels`; 0 when there is none."""
+        return sum(s.value for s in self.metrics() if s.name == name and labels.items() <= s.labels.items())
+
+    def view(self) -> View:
+        """What the node holds of every member, and how busy it is."""
+        return self._call("GET", "/view", View)
+
+    def frames(self, since: int = 0) -> Frames:
+        """The frames received from sequence number `since` on (at most the last 4,096)."""
+        return self._call("GET", f"/frames?since={since}", Frames)
+
+    def exchange(self, peer: str) -> ExchangeResult:
+        """One exchange with `peer` now, timers on or off."""
+        return self._call("POST", "/exchange", ExchangeResult, {"peer": peer}, QUIESCE_S)
+
+    def round(self, peer: str | None = None) -> None:
+        """One gossip round, with `peer` or one that the node draws."""
+        self._send("POST", "/round", {} if peer is None else {"peer": peer}, QUIESCE_S)
+
+    def heartbeat(self) -> None:
+        """One heartbeat: the member's own version and load rise."""
+        self._send("POST", "/heartbeat", {})
+
+    def ticks(self, on: bool) -> None:
+        """Timers on or off."""
+        self._send("POST", "/ticks", {"on": on})
+
+    def stop(self) -> None:
+        """No more server-to-server traffic and no requests; answers when the node is silent."""
+        self._send("POST", "/stop", {}, QUIESCE_S)
+
+    def clear(self) -> None:
+        """Forget all gossiped state; only of a stopped node, which else refuses with 409."""
+        self._send("POST", "/clear", {})
+
+    def resume(self, contacts: list[str] | None = None) -> None:
+        """Run, with only `contacts` as first peers (None: every member)."""
+        self._send("POST", "/resume", {"contacts": contacts})
+
+    def originate(self, status: int) -> None:
+        """Let the owner say another status of itself."""
+        self._send("POST", "/originate", {"status": status})
+
+    def objects(self) -> list[StoredObject]:
+        """The objects on a storage node's own disk."""
+        return self._call("GET", "/objects", list[StoredObject])
+
+    def rot(self, bucket: str, key: str, offset: int, bit: int) -> dict[str, Any]:
+        """Flip one bit at rest in a storage node's file; answers with the byte before and after."""
+        body = {"bucket": bucket, "key": key, "offset": offset, "bit": bit}
+        return self._call("POST", "/rot", dict[str, Any], body)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._pool.close()
+
+    def _call(
+        self, method: str, path: str, kind: type[_T], body: dict[str, Any] | None = None, wait_s: float = ANSWER_S
+    ) -> _T:
+        data = self._send(method, path, body, wait_s)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.DecodeError as error:
+            raise ControlError(f"{self.name}: {method} {path} was answered with something else: {error}") from None
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None, wait_s: float = ANSWER_S) -> bytes:
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=wait_s)
+        try:
+            reply = self._pool.request(method, path, json=body, timeout=timeout)
+            data = reply.data
+        except urllib3.exceptions.HTTPError as error:
+            raise NodeSilentError(f"{self.name}: no answer to {method} {path}: {_reason(error)}") from None
+        if reply.status >= 400:
+            raise NodeRefusedError(
+                f"{self.name}: {method} {path} was refused with {reply.status}: {_error(data)}", reply.status
+            )
+        return data
+
+
+def _reason(error: Exception) -> str:
+    """The last, plainest part of urllib3's nested messages."""
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return "connection refused" if "refused" in str(error) else str(error).rpartition(": ")[2]
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "time-out"
+    return " ".join(str(error).split())
+
+
+def _error(data: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(data)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return " ".join(data[:200].decode(errors="replace").split()) or "no reason given"

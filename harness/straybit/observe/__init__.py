@@ -1,0 +1,7 @@
+"""What a harness sees of a running cluster: log lines, metrics, views and exits, on one monotonic clock."""
+
+from straybit.observe.felt import felt, wait_felt
+from straybit.observe.follow import Follower
+from straybit.observe.observers import Observation, Observers
+
+__all__ = ["Follower", "Observation", "Observers", "felt", "wait_felt"]
