@@ -1,0 +1,18 @@
+"""Toxics: one per file, whose attributes are its fields, registered here in one line each."""
+
+from straybit_faults.toxics.base import Armed, Line, Next, Stage, Timer, Toxic
+from straybit_faults.toxics.bitflip import BitFlip
+from straybit_faults.toxics.content import Content, Matcher
+from straybit_faults.toxics.latency import Latency
+from straybit_faults.toxics.setbyte import SetByte
+from straybit_faults.toxics.timeout import Timeout
+
+__all__ = ["TOXICS", "Armed", "Content", "Line", "Matcher", "Next", "Stage", "Timer", "Toxic"]
+
+TOXICS: dict[str, type[Toxic]] = {
+    "bitflip": BitFlip,
+    "latency": Latency,
+    "setbyte": SetByte,
+    "timeout": Timeout,
+}
+"""Type, as the API names it, to attributes."""
