@@ -43,7 +43,7 @@ class JournalError(ValueError):
     """A journal that gives no verdict; the message says which line, what is wrong and what to do."""
 
 
-class JournalDamaged(JournalError):  # noqa: N818 - it says what is true of the journal
+class JournalDamaged(JournalError):
     """A journal that is not as it was written. `intact` holds the entries before the damage."""
 
     def __init__(self, message: str, intact: tuple[Entry, ...] = ()) -> None:
@@ -51,7 +51,7 @@ class JournalDamaged(JournalError):  # noqa: N818 - it says what is true of the 
         self.intact = intact
 
 
-class JournalRefused(JournalError):  # noqa: N818 - it says what is true of the journal
+class JournalRefused(JournalError):
     """A journal that is whole but of another schema."""
 
 
