@@ -1,0 +1,139 @@
+"""ListObjectsV2 as pure functions: several nodes' records merged, cut into one page.
+
+Each node answers with a `Batch`: its records in order of key, delete markers among them, from a point on.
+A key beyond the last key of a batch that was cut may be missing from it,
+so a merge is good only up to the smallest such last key: its horizon.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from straybit_nodes.storage.errors import S3Error
+
+__all__ = ["MAX_KEYS", "Batch", "ListQuery", "Page", "Summary", "cut", "merge", "parse_list"]
+
+MAX_KEYS = 1000
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a list says of one object."""
+
+    key: str
+    stamp: str
+    deleted: bool
+    size: int
+    etag: str
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One node's records after a point, in order of key; `more` says that it was cut."""
+
+    items: tuple[Summary, ...]
+    more: bool
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """A list request. Keys after `after` are wanted; `token` is the continuation token as it came."""
+
+    prefix: str
+    delimiter: str
+    max_keys: int
+    after: str
+    token: str
+    start_after: str
+    url_encoding: bool
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page; `next_token` is empty at the end."""
+
+    contents: tuple[Summary, ...]
+    prefixes: tuple[str, ...]
+    next_token: str
+
+
+def parse_list(query: dict[str, str]) -> ListQuery:
+    """Read the query of a list request. Raises S3Error InvalidArgument."""
+    try:
+        max_keys = int(query.get("max-keys", MAX_KEYS))
+    except ValueError:
+        max_keys = -1
+    if max_keys < 0:
+        raise S3Error("InvalidArgument", "max-keys must be a number from 0 up.")
+    if query.get("encoding-type", "url") != "url":
+        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+    token = query.get("continuation-token", "")
+    start_after = query.get("start-after", "")
+    return ListQuery(
+        query.get("prefix", ""),
+        query.get("delimiter", ""),
+        min(max_keys, MAX_KEYS),
+        _read_token(token) if token else start_after,
+        token,
+        start_after,
+        "encoding-type" in query,
+    )
+
+
+def merge(batches: Sequence[Batch]) -> Iterator[Summary]:
+    """The newest version of each key in any batch, in order, up to the horizon; delete markers stay in."""
+    horizon = min((batch.items[-1].key for batch in batches if batch.more and batch.items), default=None)
+    newest: dict[str, Summary] = {}
+    for batch in batches:
+        for item in batch.items:
+            known = newest.get(item.key)
+            if (horizon is None or item.key <= horizon) and (known is None or item.stamp > known.stamp):
+                newest[item.key] = item
+    return iter([newest[key] for key in sorted(newest)])
+
+
+def cut(items: Iterable[Summary], query: ListQuery, *, more: bool) -> Page:
+    """One page of `items`, which are in order and begin after `query.after`.
+
+    A common prefix counts as one key; `more` says that items may follow the last one.
+    The token is the last key or common prefix that was listed (or, with nothing listed, the last one looked at).
+    """
+    contents: list[Summary] = []
+    prefixes: list[str] = []
+    last = query.after
+    for item in items:
+        common = _common(item.key, query)
+        if item.deleted or (common and query.after.startswith(common)) or (prefixes and common == prefixes[-1]):
+            last = max(last, item.key)
+            continue
+        if len(contents) + len(prefixes) >= query.max_keys:
+            return Page(tuple(contents), tuple(prefixes), _make_token(last) if query.max_keys else "")
+        if common:
+            prefixes.append(common)
+        else:
+            contents.append(item)
+        last = item.key
+    return Page(tuple(contents), tuple(prefixes), _make_token(last) if more and query.max_keys else "")
+
+
+def _common(key: str, query: ListQuery) -> str:
+    """The common prefix `key` falls under, "" when it is listed itself."""
+    if not query.delimiter:
+        return ""
+    at = key.find(query.delimiter, len(query.prefix))
+    return key[: at + len(query.delimiter)] if at >= 0 else ""
+
+
+def _make_token(key: str) -> str:
+    return base64.urlsafe_b64encode(b"1" + key.encode()).decode()
+
+
+def _read_token(token: str) -> str:
+    try:
+        data = base64.b64decode(token, altchars=b"-_", validate=True)
+        key = data[1:].decode()
+    except (binascii.Error, ValueError):
+        data, key = b"", ""
+    if data[:1] != b"1":
+        raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
+    return key
