@@ -8,17 +8,17 @@ import msgspec
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
+from straybit.oracle import Entry, Originated
+
 __all__ = [
     "Control",
     "ControlError",
-    "Entry",
     "ExchangeResult",
     "Frame",
     "Frames",
     "Health",
     "NodeRefusedError",
     "NodeSilentError",
-    "Originated",
     "Sample",
     "StoredObject",
     "View",
@@ -54,28 +54,6 @@ class Health(msgspec.Struct, frozen=True):
 
     name: str
     state: str
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """What a view holds of one member."""
-
-    address: int
-    status: int
-    load: int
-    generation: int
-    version: int
-
-
-class Originated(msgspec.Struct, frozen=True):
-    """What an owner said of itself because topology, start or a control command told it to; never by merging.
-
-    `heartbeats` is its own count in that generation: no version above it is the owner's.
-    """
-
-    address: int
-    status: int
-    generation: int
-    heartbeats: int
 
 
 class View(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
+
 from straybit.backends._messages import (
     Command,
     Done,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+
 from straybit.backends._messages import (
     Command,
     Done,
@@ -86,6 +87,11 @@ class Nursery:
         """The nursery's own process id."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """False once it has ended, and every child with it."""
+        return self._process.poll() is None
+
     def reserve(self, count: int) -> list[int]:
         """Hold `count` free ports of 127.0.0.1 for services that bind them with SO_REUSEADDR. Raises NurseryError."""
         return self._ask(Reserve(next(self._ids), count), Reserved).ports
@@ -136,7 +142,7 @@ class Nursery:
 
     def _ask(self, command: Command, kind: type[_Answer]) -> _Answer:
         with self._changed:
-            if self._process.returncode is not None:
+            if self._process.poll() is not None:
                 raise NurseryError("the nursery has ended; start another backend")
             self._waiting[command.id] = Future()
             try:

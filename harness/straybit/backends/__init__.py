@@ -1,0 +1,49 @@
+"""How services run: a backend starts a topology with every link through a proxy, and answers with a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # the warm parent imports this package and must stay small
+    from straybit_nodes.gossip.rules import Rules
+    from straybit_nodes.topology import Topology
+
+    from straybit.cluster import Cluster
+
+__all__ = ["Backend", "BackendError"]
+
+
+class BackendError(RuntimeError):
+    """A service could not be started, steered or ended; says which, why, and its last words."""
+
+
+class Backend(Protocol):
+    """One way of running services."""
+
+    @property
+    def name(self) -> str:
+        """As in `--backend`."""
+
+    def start(
+        self,
+        topology: Topology,
+        *,
+        defences: Iterable[str] = (),
+        rules: Rules | None = None,
+        seed: int = 0,
+        ticks: bool = True,
+        folder: Path | None = None,
+        keep: bool = False,
+    ) -> Cluster:
+        """Start every service and return when all control ports answer and every view lists all members.
+
+        `folder` gets the logs, and the data, which is removed on close unless `keep`;
+        None makes a temporary folder that is removed as a whole.
+        `ticks` False turns the members' timers off: rounds are stepped.
+        Raises BackendError with everything taken down again.
+        """
+
+    def close(self) -> None:
+        """End every cluster that this backend started."""

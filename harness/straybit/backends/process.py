@@ -1,0 +1,174 @@
+"""Services as processes on loopback, forked from one warm parent: needs nothing but Python."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from straybit_faults.client import ProxyServer
+from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.topology import Topology
+
+from straybit.backends import BackendError
+from straybit.backends._messages import Exited
+from straybit.backends._processes import PROXY, Processes
+from straybit.backends._readiness import await_agreement, await_answer, await_proxy
+from straybit.backends._wiring import HOST, Wiring, configs, ports_needed, share_out
+from straybit.backends.nursery import Nursery, NurseryError
+from straybit.cluster import Cluster, Exit, Spec
+from straybit.control import Control
+from straybit.observe import Follower, Observation, Observers
+
+__all__ = ["ProcessBackend"]
+
+START_BUDGET_S = 30.0
+"""For a whole cluster to come up; a loaded machine needs many times what an idle one does."""
+
+
+class ProcessBackend:
+    """Every cluster's services are children of one warm parent, which starts with the first cluster.
+
+    Tolerates its own process's death, even by SIGKILL: the warm parent then ends every service.
+    """
+
+    name = "process"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nursery: Nursery | None = None
+        self._numbers = itertools.count(1)
+        self._clusters: dict[str, tuple[Cluster, Processes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def warm(self) -> float:
+        """Start the warm parent unless it runs; answers the seconds its imports took. Raises BackendError."""
+        return self._warm().import_s
+
+    def start(
+        self,
+        topology: Topology,
+        *,
+        defences: Iterable[str] = (),
+        rules: Rules | None = None,
+        seed: int = 0,
+        ticks: bool = True,
+        folder: Path | None = None,
+        keep: bool = False,
+        budget_s: float = START_BUDGET_S,
+    ) -> Cluster:
+        """As Backend.start; gives up after `budget_s`."""
+        spec = Spec(
+            topology=topology,
+            defences=frozenset(defences),
+            rules=rules or Rules(),
+            seed=seed,
+            ticks=ticks,
+            keep=keep,
+        )
+        nursery = self._warm()
+        cluster, processes, wiring = self._build(nursery, spec, folder)
+        try:
+            _bring_up(cluster, processes, wiring, budget_s)
+        except BaseException:
+            cluster.close()
+            raise
+        return cluster
+
+    def close(self) -> None:
+        """End every cluster of this backend, then the warm parent; safe to call twice."""
+        for cluster, _ in list(self._clusters.values()):
+            cluster.close()
+        with self._lock:
+            if self._nursery is not None:
+                self._nursery.close()
+                self._nursery = None
+
+    def _warm(self) -> Nursery:
+        with self._lock:
+            if self._nursery is None:
+                try:
+                    self._nursery = Nursery(["straybit.backends._programs"], on_exit=self._exited)
+                except NurseryError as error:
+                    raise BackendError(f"the warm parent did not start: {error}") from None
+            return self._nursery
+
+    def _build(self, nursery: Nursery, spec: Spec, folder: Path | None) -> tuple[Cluster, Processes, Wiring]:
+        """Everything that needs no running service."""
+        label = str(next(self._numbers))
+        home = folder or Path(tempfile.mkdtemp(prefix="straybit-"))
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        ports = nursery.reserve(ports_needed(spec.topology))
+        wiring = share_out(spec.topology, ports)
+        token = secrets.token_hex(16)
+        controls = {name: Control(name, (HOST, p.control), token) for name, p in wiring.services.items()}
+        logs = {name: home / "logs" / f"{name}.ndjson" for name in controls}
+        observers = Observers(Follower(logs), controls)
+        processes = Processes(
+            nursery,
+            label,
+            configs=configs(spec, wiring, token=token, folder=home),
+            controls=controls,
+            logs=home / "logs",
+            temporary=home if folder is None else home / "data",
+            ports=ports,
+            on_exit=lambda exit: observers.add(_as_observation(exit)),
+        )
+        cluster = Cluster(
+            spec,
+            home,
+            backend=self.name,
+            services=processes,
+            controls=controls,
+            proxy=ProxyServer(HOST, wiring.api),
+            endpoints=wiring.endpoints(),
+            observers=observers,
+        )
+        self._clusters = {key: pair for key, pair in self._clusters.items() if not pair[0].closed}
+        self._clusters[label] = cluster, processes
+        return cluster, processes, wiring
+
+    def _exited(self, exit: Exited) -> None:
+        label, _, name = exit.label.partition("/")
+        if label in self._clusters:
+            self._clusters[label][1].exited(name, exit)
+
+
+def _bring_up(cluster: Cluster, processes: Processes, wiring: Wiring, budget_s: float) -> None:
+    names = [service.name for service in cluster.topology.services()]
+    processes.fork_proxy(HOST, wiring.api)
+    for name in names:
+        processes.fork(name)
+    await_proxy(cluster.proxy, PROXY, processes, budget_s=budget_s)
+    cluster.proxy.populate(wiring.proxies())
+    cluster.side_by_side(
+        lambda name: await_answer(cluster.control(name), processes, state="held", budget_s=budget_s), names
+    )
+    cluster.observers.start()
+    cluster.side_by_side(lambda name: cluster.control(name).resume(), names)
+    if not cluster.spec.ticks:
+        _step_until_known(cluster)
+    await_agreement(cluster, budget_s=budget_s)
+
+
+def _step_until_known(cluster: Cluster) -> None:
+    """Without timers nobody hears of anybody: let every member talk to the first, twice, in order."""
+    first, *others = (member.name for member in cluster.topology.members())
+    for name in (*others, *others):
+        cluster.control(name).exchange(first)
+
+
+def _as_observation(exit: Exit) -> Observation:
+    return Observation(exit.t, exit.service, "exit", {"status": exit.status})

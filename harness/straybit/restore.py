@@ -1,0 +1,258 @@
+"""Recovery: nothing, a rolling restart, or July's own: everything stopped, cleared, and let back in batches.
+
+Theory of operation of the staged restore.
+What poisons a cluster lives in every node at once and is taught back to whoever forgets it alone.
+So all stop first, and silence is verified, not assumed: nothing runs, nothing is in flight,
+and two looks in a row count the same frames.
+Then every node forgets, and each is looked at: whoever remembers anything is named and nothing is resumed.
+Only then batch after batch talks again, to those already resumed and no other, the small region first.
+No step is timed; each gate is waited for against what is left of one budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Literal, get_args
+
+import msgspec
+from straybit_nodes.topology import Kind, Region, Service, Topology
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from straybit.backends import BackendError
+from straybit.cluster import Cluster
+from straybit.control import Control, ControlError, View
+from straybit.steady import NotSteadyError, wait_steady
+from straybit.views import disagreements
+
+__all__ = ["Recovery", "RestoreError", "Restored", "Stage", "batches", "restore"]
+
+Recovery = Literal["none", "rolling", "staged"]
+
+LOOK_EVERY_S = 0.05
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One stage of a restore, on the monotonic clock; `note` says what it found, or why it is not `ok`."""
+
+    name: str
+    began: float
+    ended: float
+    ok: bool = True
+    note: str = ""
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """A restore that went through every gate."""
+
+    recovery: Recovery
+    stages: tuple[Stage, ...]
+
+
+class RestoreError(RuntimeError):
+    """A gate did not open; `stages` are those until then, the last one not ok, `culprits` the nodes to blame."""
+
+    def __init__(self, message: str, culprits: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.culprits = culprits
+        self.stages: tuple[Stage, ...] = ()
+
+
+def restore(
+    cluster: Cluster,
+    recovery: Recovery,
+    *,
+    budget_s: float = 15.0,
+    batch: int = 2,
+    keep_state: Collection[str] = (),
+    on_stage: Callable[[Stage], None] = lambda _: None,
+) -> Restored:
+    """Bring a cluster back within `budget_s`, and answer with the stages; `on_stage` hears of each as it ends.
+
+    `batch` is the number of servers that are resumed at a time.
+    `keep_state` names services that skip the clearing: a test's way to have one that keeps its old state.
+    Raises RestoreError when a gate does not open, ValueError for an unknown recovery.
+    """
+    if recovery not in get_args(Recovery):
+        raise ValueError(f"unknown recovery {recovery!r}; choose from {', '.join(get_args(Recovery))}")
+    log = _Stages(time.monotonic() + budget_s, on_stage)
+    try:
+        match recovery:
+            case "rolling":
+                _rolling(cluster, log)
+            case "staged":
+                _staged(cluster, log, batch, frozenset(keep_state))
+            case "none":
+                pass
+    except RestoreError as error:
+        error.stages = tuple(log.stages)
+        raise
+    return Restored(recovery, tuple(log.stages))
+
+
+def batches(topology: Topology, size: int) -> Iterator[tuple[Region, tuple[Service, ...]]]:
+    """Who is resumed together: each region's servers by `size`, the smallest region first, its balancers last."""
+    for region in sorted(topology.regions, key=lambda region: (region.servers, region.name)):
+        services = [s for s in topology.services() if s.region == region.name]
+        balancers = tuple(s for s in services if s.kind is Kind.BALANCER)
+        numbers = sorted({s.number for s in services if s.kind is not Kind.BALANCER})
+        groups = [numbers[at : at + size] for at in range(0, len(numbers), size)]
+        for group in groups:
+            yield region, tuple(s for s in services if s.kind is not Kind.BALANCER and s.number in group)
+        if balancers:
+            yield region, balancers
+
+
+class _Stages:
+    """The stages so far, and what is left of the budget."""
+
+    def __init__(self, deadline: float, on_stage: Callable[[Stage], None]) -> None:
+        self._deadline = deadline
+        self._on_stage = on_stage
+        self.stages: list[Stage] = []
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def stage(self, name: str, work: Callable[[], str]) -> None:
+        """Run one stage; `work` answers with a note."""
+        began = time.monotonic()
+        try:
+            note, failure = work(), None
+        except RestoreError as error:
+            note, failure = str(error), error
+        stage = Stage(name, began, time.monotonic(), failure is None, note)
+        self.stages.append(stage)
+        self._on_stage(stage)
+        if failure is not None:
+            raise failure
+
+    def gate(self, what: str, amiss: Callable[[], dict[str, str]]) -> None:
+        """Wait until nothing is amiss (service to reason). Raises RestoreError when the budget ends first."""
+
+        def give_up(state: RetryCallState) -> None:
+            found: dict[str, str] = state.outcome.result() if state.outcome is not None else {}
+            raise RestoreError(f"{what}: {'; '.join(list(found.values())[:3])}", tuple(found))
+
+        Retrying(
+            retry=retry_if_result(bool),
+            wait=wait_fixed(LOOK_EVERY_S),
+            stop=stop_after_delay(self.left_s),
+            retry_error_callback=give_up,
+        )(amiss)
+
+
+def _rolling(cluster: Cluster, log: _Stages) -> None:
+    """Restart one service after another, as far as the budget reaches."""
+    for service in cluster.topology.services():
+        if not log.left_s:
+            raise RestoreError(f"the rolling restart came to {service.name} when its time was over", ())
+        log.stage(f"restart {service.name}", lambda name=service.name: _restart(cluster, name))  # type: ignore[misc]
+
+
+def _restart(cluster: Cluster, name: str) -> str:
+    try:
+        cluster.restart(name)
+    except BackendError as error:
+        raise RestoreError(str(error), (name,)) from None
+    return ""
+
+
+def _staged(cluster: Cluster, log: _Stages, batch: int, keep_state: frozenset[str]) -> None:
+    names = [s.name for s in cluster.topology.services()]
+    log.stage("stop all", lambda: _stop(cluster, names))
+    log.stage("silence", lambda: _silence(cluster, log, names))
+    log.stage("clear all", lambda: _everywhere(cluster, Control.clear, [n for n in names if n not in keep_state]))
+    log.stage("cleared", lambda: _cleared(cluster, names))
+    resumed: list[Service] = []
+    plan = list(batches(cluster.topology, batch))
+    for at, (region, group) in enumerate(plan):
+        resumed += group
+        so_far = tuple(resumed)
+        log.stage(f"batch {group[0].name}..{group[-1].name}", lambda g=group, r=so_far: _resume(cluster, log, g, r))  # type: ignore[misc]
+        if at + 1 == len(plan) or plan[at + 1][0] != region:
+            log.stage(f"region {region.name}", lambda r=so_far: _healthy(cluster, log, r))  # type: ignore[misc]
+
+
+def _stop(cluster: Cluster, names: list[str]) -> str:
+    """Everybody, so whoever is out of service comes back first: it may have state on its disk."""
+    absent = [name for name in names if not cluster.in_service(name)]
+    for name in absent:
+        _restart(cluster, name)
+    _everywhere(cluster, Control.stop, names)
+    return f"restarted first: {', '.join(absent)}" if absent else ""
+
+
+def _everywhere(cluster: Cluster, call: Callable[[Control], None], names: list[str]) -> str:
+    failed = {n: str(error) for n, error in cluster.each(call, names).items() if isinstance(error, ControlError)}
+    if failed:
+        raise RestoreError("; ".join(failed.values()), tuple(failed))
+    return f"{len(names)} services"
+
+
+def _silence(cluster: Cluster, log: _Stages, names: list[str]) -> str:
+    """Nothing runs, nothing is in flight, and the same frames are counted twice in a row."""
+    before: dict[str, float] = {}
+
+    def amiss() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, look in cluster.each(_traffic, names).items():
+            if isinstance(look, ControlError):
+                found[name] = str(look)
+                continue
+            view, frames = look
+            if view.state != "stopped" or view.inflight:
+                found[name] = f"{name} is {view.state} with {view.inflight} requests in flight"
+            elif before.get(name) != frames:
+                found[name] = f"{name} still gossips"
+            before[name] = frames
+        return found
+
+    log.gate("no silence", amiss)
+    return f"{sum(before.values()):.0f} frames in all, twice"
+
+
+def _traffic(control: Control) -> tuple[View, float]:
+    return control.view(), control.metric("straybit_frames_total")
+
+
+def _cleared(cluster: Cluster, names: list[str]) -> str:
+    """One look: whoever remembers anybody, or anything else of itself than it originated, is a culprit."""
+    owners = {s.name: s.member for s in cluster.topology.services()}
+    views = cluster.views(names)
+    originated = cluster.originated(fresh=False)
+    kept: dict[str, str] = {}
+    for name, view in views.items():
+        if isinstance(view, ControlError):
+            kept[name] = str(view)
+            continue
+        others = sorted(view.entries.keys() - {owners[name]})
+        own = {n: truth for n, truth in originated.items() if n == owners[name] and n in view.entries}
+        lines = [f"{name} still remembers {', '.join(others)}"] if others else disagreements(view, own)
+        kept |= {name: lines[0]} if lines else {}
+    if kept:
+        raise RestoreError(f"not cleared: {'; '.join(kept.values())}", tuple(kept))
+    return f"{len(names)} services know nobody but themselves"
+
+
+def _resume(cluster: Cluster, log: _Stages, group: tuple[Service, ...], so_far: tuple[Service, ...]) -> str:
+    """Let `group` talk to those resumed `so_far`, itself among them, until their views agree."""
+    contacts = [s.name for s in so_far if s.kind is not Kind.STORAGE]
+    _everywhere(cluster, lambda control: control.resume(contacts), [s.name for s in group])
+    names = [s.name for s in so_far]
+
+    def amiss() -> dict[str, str]:
+        return {str(number): line for number, line in enumerate(cluster.disagreements(names))}
+
+    log.gate("the batch does not agree", amiss)
+    return f"{len(contacts)} members agree"
+
+
+def _healthy(cluster: Cluster, log: _Stages, so_far: tuple[Service, ...]) -> str:
+    """Requests succeed through every balancer that was resumed, five probes in a row."""
+    try:
+        wait_steady(cluster, budget_s=log.left_s, names=[s.name for s in so_far])
+    except NotSteadyError as error:
+        raise RestoreError(str(error), ()) from None
+    return "steady"
