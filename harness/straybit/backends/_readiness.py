@@ -12,9 +12,9 @@ from tenacity import (
     retry_if_exception_type,
     retry_if_result,
     stop_after_delay,
-    stop_any,
     wait_fixed,
 )
+from tenacity.stop import stop_base
 
 from straybit.backends import BackendError
 from straybit.backends._messages import Exited
