@@ -117,16 +117,19 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Control:
-    """The control port of the node `name`; usable from several threads. Every call raises ControlError."""
+    """The control port of the node `name`; usable from several threads. Every call raises ControlError.
 
-    def __init__(self, name: str, address: tuple[str, int], token: str) -> None:
+    `answer_s` bounds the calls that cost the node no waiting.
+    """
+
+    def __init__(self, name: str, address: tuple[str, int], token: str, *, answer_s: float = ANSWER_S) -> None:
         self.name = name
         self.address = address
+        self._answer_s = answer_s
         self._pool = urllib3.HTTPConnectionPool(
             *address,
             maxsize=4,
             retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_S, read=ANSWER_S),
             headers={"Authorization": f"Bearer {token}"},
         )
 
@@ -198,7 +201,7 @@ class Control:
         self._pool.close()
 
     def _call(
-        self, method: str, path: str, kind: type[_T], body: dict[str, Any] | None = None, wait_s: float = ANSWER_S
+        self, method: str, path: str, kind: type[_T], body: dict[str, Any] | None = None, wait_s: float | None = None
     ) -> _T:
         data = self._send(method, path, body, wait_s)
         try:
@@ -206,8 +209,8 @@ class Control:
         except msgspec.DecodeError as error:
             raise ControlError(f"{self.name}: {method} {path} was answered with something else: {error}") from None
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None, wait_s: float = ANSWER_S) -> bytes:
-        timeout = urllib3.Timeout(connect=CONNECT_S, read=wait_s)
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None, wait_s: float | None = None) -> bytes:
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=wait_s or self._answer_s)
         try:
             reply = self._pool.request(method, path, json=body, timeout=timeout)
             data = reply.data
