@@ -1,0 +1,109 @@
+"""What happened in 2008, by Amazon's own times, to stand beside what happened here.
+
+Sources: Amazon's service dashboard and post-mortem of 2008-07-20, Data Center Knowledge of 2008-06-27 and
+2008-07-26, and the developer forum's thread of June 2008. Times are PDT.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from straybit.records import Phase
+from straybit.result import RunResult, Series
+
+__all__ = ["HISTORY", "History", "Moment", "happened_here"]
+
+HOUR = 3600.0
+MINUTE = 60.0
+
+
+class Moment(msgspec.Struct, frozen=True, order=True):
+    """Something that happened `at_s` seconds after the beginning; `when` is its time of day, if it has one."""
+
+    at_s: float
+    what: str
+    when: str = ""
+
+
+class History(msgspec.Struct, frozen=True):
+    """One event of 2008."""
+
+    title: str
+    moments: tuple[Moment, ...]
+
+
+HISTORY: dict[str, History] = {
+    "june-2008": History(
+        "Amazon S3, June 20 to 23, 2008",
+        (
+            Moment(0, "one new load balancer takes a small share of US traffic, and changes single bytes", "Fri 22:55"),
+            Moment(59 * MINUTE, "400s on PUTs with Content-MD5 rise modestly; seen only in hindsight", "Fri 23:54"),
+            Moment(36 * HOUR + 5 * MINUTE, "the load balancer is taken out; nobody has reported anything", "Sun 11:00"),
+            Moment(42 * HOUR + 10 * MINUTE, "first report: objects that no longer match their own hash", "Sun 17:05"),
+            Moment(67 * HOUR + 15 * MINUTE, "root cause published", "Mon 18:10"),
+        ),
+    ),
+    "july-2008": History(
+        "Amazon S3, July 20, 2008",
+        (
+            Moment(0, "error rates climb in all locations", "08:40"),
+            Moment(10 * MINUTE, "almost no request succeeds", "08:50"),
+            Moment(15 * MINUTE, "engineers engaged; shedding load in stages has no effect", "08:55"),
+            Moment(61 * MINUTE, "understood: servers spend nearly all their time gossiping", "09:41"),
+            Moment(112 * MINUTE, "decision: stop everything, clear the state, start again", "10:32"),
+            Moment(145 * MINUTE, "everything stopped and cleared", "11:05"),
+            Moment(205 * MINUTE, "communication restored to a small subset of hosts", "12:05"),
+            Moment(340 * MINUTE, "the last batch of hosts talks again", "14:20"),
+            Moment(390 * MINUTE, "EU back to normal", "15:10"),
+            Moment(498 * MINUTE, "US back to normal", "16:58"),
+        ),
+    ),
+}
+
+
+def happened_here(result: RunResult) -> tuple[Moment, ...]:
+    """The run's own moments, counted from its first flip (from its start, where there was none)."""
+    sent = [trial.at_s for trial in result.faults if trial.at_s is not None]
+    zero = min(sent, default=0.0)
+    moments = [Moment(alarm.at_s, f"{alarm.name} names {alarm.culprit}") for alarm in result.alarms]
+    moments += [Moment(stage.at_s, f"restore: {stage.name}") for stage in result.restore]
+    moments += [Moment(phase.at_s, _phase(phase)) for phase in result.timeline if phase.at_s > zero]
+    moments += [m for name, series in result.measurements.requests.items() for m in _success(name, series, zero)]
+    moments += _detections(result)
+    if sent:
+        moments.append(Moment(zero, f"first of {len(sent)} flips leaves the proxy" if len(sent) > 1 else "the flip"))
+    if len(sent) > 1:
+        moments.append(Moment(max(sent), "last flip leaves the proxy"))
+    return tuple(Moment(moment.at_s - zero, moment.what) for moment in sorted(moments) if moment.at_s >= zero)
+
+
+def _phase(phase: Phase) -> str:
+    return f"{phase.name}: {phase.note}" if phase.note else phase.name
+
+
+def _detections(result: RunResult) -> list[Moment]:
+    """The first time each noticer noticed."""
+    found: dict[str, float] = {}
+    for trial in result.faults:
+        for name in trial.detected_by:
+            if trial.at_s is not None and trial.phases.detected_s is not None:
+                at = trial.at_s + trial.phases.detected_s
+                found[name] = min(found.get(name, at), at)
+    return [Moment(at, f"{name} notices for the first time") for name, at in found.items()]
+
+
+def _success(region: str, series: Series, zero: float) -> list[Moment]:
+    """When a region first fell below half and below 5 %, and when it was back for good."""
+    shares = [(at, ok / total) for at, ok, total in zip(series.at_s, series.ok, series.total, strict=True) if total]
+    after = [(at, value) for at, value in shares if at >= zero]
+    moments = []
+    for limit, words in ((0.5, "fewer than half of the requests succeed"), (0.05, "almost no request succeeds")):
+        at = next((at for at, value in after if value < limit), None)
+        if at is not None:
+            moments.append(Moment(at, f"{region}: {words}"))
+    if moments:
+        bad = max(at for at, value in after if value < 0.95)
+        good = next((at for at, _ in after if at > bad), None)
+        if good is not None:
+            moments.append(Moment(good, f"{region}: back to normal"))
+    return moments
