@@ -7,17 +7,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import msgspec
-from straybit_faults.client import ProxyError, ProxyServer
-from straybit_nodes.gossip.rules import Rules
-from straybit_nodes.topology import Service, Topology
 
 from straybit.control import Control, ControlError, View
 from straybit.observe import Observers
 from straybit.oracle import Originated
 from straybit.views import disagreements
+from straybit_faults.client import ProxyError, ProxyServer
+from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.topology import Service, Topology
+
+if TYPE_CHECKING:
+    from straybit.testing import Trials
+    from straybit.trial import Trial
+    from straybit_faults.flip import Flip
 
 __all__ = ["Cluster", "Exit", "Services", "Spec"]
 
@@ -117,6 +122,7 @@ class Cluster:
         self.backend = backend
         self.proxy = proxy
         self.observers = observers
+        self.trials: Trials | None = None
         self._services = services
         self._controls = dict(controls)
         self._endpoints = dict(endpoints)
@@ -133,6 +139,18 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def trial(self, *flips: Flip, title: str = "") -> Trial:
+        """A trial of these flips, to be used in a `with` block.
+
+        `trials` makes it, which the pytest plugin sets for each test; alone a cluster uses the default budgets.
+        Raises FlipIdError, naming what there is, for a flip that cannot be.
+        """
+        from straybit.testing import Trials  # noqa: PLC0415 - trials know clusters, not the other way round
+
+        if self.trials is None:
+            self.trials = Trials(self)
+        return self.trials(*flips, title=title)
 
     @property
     def defences(self) -> frozenset[str]:

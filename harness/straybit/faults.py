@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+
 from straybit_faults.flip import DataAim, FieldAim, Flip, FlipIdError, Link, OffsetAim
 from straybit_faults.wire import Direction, Wire
 from straybit_nodes.topology import Topology

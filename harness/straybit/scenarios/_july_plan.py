@@ -6,6 +6,7 @@ import random
 from itertools import combinations
 
 import msgspec
+
 from straybit_faults.flip import FieldAim, Flip, Link
 from straybit_faults.wire import Direction
 from straybit_nodes.topology import Kind, Service, Topology
@@ -39,9 +40,7 @@ def july_plan(topology: Topology, seed: int) -> JulyPlan:
     """
     rng = random.Random(f"july-2008/{seed}")
     owners = [
-        owner
-        for region, count in OWNERS_PER_REGION.items()
-        for owner in rng.sample(_servers(topology, region), count)
+        owner for region, count in OWNERS_PER_REGION.items() for owner in rng.sample(_servers(topology, region), count)
     ]
     flips = tuple(flip for owner in owners for flip in _flips(topology, owner, rng))
     return JulyPlan(flips, tuple(owner.name for owner in owners))

@@ -1,0 +1,64 @@
+"""The command line: one command a file, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "demo": "both events of 2008, undefended then defended, and the report",
+    "run": "play one scenario",
+    "list": "name scenarios, defences, links, messages, fields or faults",
+    "replay": "play one trial again, by its id or its flip id",
+    "proxy": "run the proxy alone, on Toxiproxy's port",
+    "report": "make the report of a run's folder again, from its journal",
+}
+"""Each lives in the module of its name; `straybit --help` reads this table and imports none of them."""
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"straybit.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("straybit"))
+def cli() -> None:
+    """Flip one bit of one message in a distributed system: who noticed, how far it spread, how long recovery took.
+
+    Exit codes: 0 every expectation met, 1 one was not, 2 no verdict
+    (an invalid trial, wrong usage, something missing on this machine).
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with the contract's codes: 2 for anything that is no verdict."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("straybit: interrupted; everything it started has been taken down", err=True)
+        code = 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,17 @@
+"""`straybit proxy`: the proxy alone."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("proxy")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the API listens.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8474, show_default=True, help="0 takes a free one.")
+def command(host: str, port: int) -> None:
+    """Run straybit's proxy, which speaks Toxiproxy's HTTP API and flips bits as well. Ctrl-C ends it."""
+    from straybit_faults.proxy.serve import run_proxy  # noqa: PLC0415 - what this command is for
+
+    run_proxy(host, port)

@@ -1,0 +1,223 @@
+"""What a scenario sees of the world: a cluster, a clock, clients, faults, recovery, and a journal to write into.
+
+This is the driver of live backends (`process`, `docker`): boto3 and tenacity live here, not in scenarios.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import msgspec
+import tenacity
+
+from straybit import records
+from straybit.clients import DEADLINE_S, MODES, S3, Reply
+from straybit.cluster import Cluster
+from straybit.journal import Journal
+from straybit.ledger import Ledger
+from straybit.load import Load
+from straybit.restore import RestoreError, Stage, restore
+from straybit.trial import Trial
+from straybit_faults.flip import Flip
+from straybit_nodes.topology import Kind
+
+__all__ = ["Recovery", "Run", "Stored"]
+
+Recovery = Literal["none", "rolling", "staged"]
+BUCKET = "straybit"
+WORKERS = 8
+"""Clients that scan at the same time."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One key as a scan found it: the ledger's verdict, and what the client got."""
+
+    key: str
+    verdict: str
+    reply: Reply
+
+
+class Run:
+    """One run of one scenario on one cluster.
+
+    `seed` decides everything that is drawn. `now()` and every `_s` count seconds since the run's start.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        journal: Journal,
+        *,
+        seed: int,
+        recovery: Recovery = "staged",
+        budgets: dict[str, float],
+        replay: str = "",
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.cluster = cluster
+        self.topology = cluster.topology
+        self.defences = cluster.defences
+        self.seed = seed
+        self.recovery = recovery
+        self.budgets = budgets
+        self.replay = replay
+        self.ledger = Ledger(seed)
+        self._journal = journal
+        self._progress = progress
+        self._clients: dict[tuple[str, str], S3] = {}
+        self._lock = threading.Lock()
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds since the run's start, on the monotonic clock."""
+        return self._journal.now()
+
+    @property
+    def started(self) -> float:
+        """The run's start, on the monotonic clock."""
+        return self._journal.start
+
+    def wait_until(self, done: Callable[[], bool], within_s: float, *, every_s: float = 0.05) -> bool:
+        """Whether `done` came true in time."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda ok: not ok),
+            wait=tenacity.wait_fixed(every_s),
+            stop=tenacity.stop_after_delay(within_s),
+            retry_error_callback=lambda _: False,
+        )
+        return bool(retrying(done))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A stretch of the run that the report shows by name."""
+        began = self.now()
+        self._progress(name)
+        try:
+            yield
+        finally:
+            self.record(records.Phase(name=name, at_s=round(began, 3), until_s=round(self.now(), 3)))
+
+    # -- the journal ---------------------------------------------------------------------------------------
+
+    def record(self, record: records.Record) -> None:
+        """Write one record into the journal."""
+        self._journal.write(record)
+
+    def expect(self, text: str, met: bool, detail: str = "") -> bool:
+        """Put on record whether an expectation of the scenario came true."""
+        self.record(records.Expectation(text=text, met=met, detail=detail))
+        return met
+
+    # -- clients -------------------------------------------------------------------------------------------
+
+    def balancers(self, region: str | None = None) -> list[str]:
+        """Names of the balancers of a region, or of all."""
+        services = self.topology.services()
+        return [s.name for s in services if s.kind is Kind.BALANCER and region in (None, s.region)]
+
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions, small one first."""
+        return tuple(region.name for region in self.topology.regions)
+
+    def client(self, balancer: str, mode: str = "today-default") -> S3:
+        """A boto3 client in that mode, which talks to that balancer; made once and shared."""
+        with self._lock:
+            if (balancer, mode) not in self._clients:
+                self._clients[balancer, mode] = S3(self.cluster.endpoint(balancer), MODES[mode])
+            return self._clients[balancer, mode]
+
+    def create_buckets(self) -> None:
+        """The bucket of this run, in every region. Raises RuntimeError when a region does not take it."""
+        for region in self.regions():
+            reply = self.client(self.balancers(region)[0]).create_bucket(BUCKET)
+            if not reply.ok:
+                raise RuntimeError(f"region {region} did not take the bucket {BUCKET}: {reply.status} {reply.code}")
+
+    def put(self, key: str, body: bytes, *, balancer: str, mode: str = "today-default") -> Reply:
+        """Write an object and keep the ledger: acknowledged, refused, or unknown."""
+        write = self.ledger.begin(key, body)
+        reply = self.client(balancer, mode).put(BUCKET, key, body)
+        if reply.ok:
+            self.ledger.ack(write)
+        elif 400 <= reply.status < 500:
+            self.ledger.refuse(write)
+        return reply
+
+    def get(self, key: str, *, balancer: str, mode: str = "today-default") -> Stored:
+        """Read an object and hold it against the ledger: right, wrong, lost or error."""
+        reply = self.client(balancer, mode).get(BUCKET, key)
+        absent = reply.status == 404
+        outcome = reply.body if reply.ok else None if absent else OSError(reply.code or "no reply")
+        return Stored(key, self.ledger.check(key, outcome), reply)
+
+    def scan(self, keys: Iterable[tuple[str, str]]) -> tuple[Stored, ...]:
+        """Read each (key, balancer) and hold it against the ledger; several at a time, once more after an error."""
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - beside its only use
+
+        def one(pair: tuple[str, str]) -> Stored:
+            found = self.get(pair[0], balancer=pair[1])
+            return self.get(pair[0], balancer=pair[1]) if found.verdict == "error" else found
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return tuple(pool.map(one, keys))
+
+    def load(self, request: Callable[[str, int], bool], *, per_storage: float) -> Load:
+        """Open-loop requests in every region, `per_storage` a second for each of its storage nodes."""
+        sizes = {r.name: r.servers for r in self.topology.regions}
+        rates = {region: per_storage * servers for region, servers in sizes.items()}
+        return Load(request, rates=rates, deadline_s=DEADLINE_S, clock=self.now)
+
+    def record_samples(self, load: Load, *, bin_s: float) -> None:
+        """Put the load's success by region and bin on record."""
+        bins: dict[tuple[str, int], list[bool]] = {}
+        for sample in load.samples():
+            bins.setdefault((sample.region, int(sample.at_s / bin_s)), []).append(sample.ok)
+        for (region, number), oks in sorted(bins.items()):
+            self.record(records.Sample(region=region, at_s=round(number * bin_s, 3), ok=sum(oks), total=len(oks)))
+
+    # -- faults and recovery -------------------------------------------------------------------------------
+
+    def trial(self, id: str, *flips: Flip, title: str = "", drive: bool = False) -> Trial:
+        """A trial on this run's cluster and clock; its record is the scenario's to write."""
+        return Trial(
+            self.cluster,
+            *flips,
+            id=id,
+            budgets=self.budgets,
+            start=self.started,
+            drive=drive,
+            title=title,
+            replay=self.replay,
+        )
+
+    def restore(self, recovery: Recovery, *, budget_s: float) -> tuple[bool, float]:
+        """Recover in that way; whether it came to its end, and when its first stage began. Stages go on record."""
+        began = self.now()
+
+        def on_stage(stage: Stage) -> None:
+            self._progress(stage.name)
+            self.record(
+                records.RestoreStage(
+                    name=stage.name,
+                    at_s=round(stage.began - self.started, 3),
+                    until_s=round(stage.ended - self.started, 3),
+                    ok=stage.ok,
+                    note=stage.note,
+                )
+            )
+
+        try:
+            restore(self.cluster, recovery, budget_s=budget_s, on_stage=on_stage)
+        except RestoreError as error:
+            self.record(records.LogLine(at_s=round(self.now(), 3), service="restore", what=str(error)))
+            return False, began
+        return True, began
+
+    def close(self) -> None:
+        """Close every client."""
+        for client in self._clients.values():
+            client.close()

@@ -1,0 +1,190 @@
+"""July 20, 2008: single bits flip in state messages that nothing checks, every server believes them, and S3 is down.
+
+Sources: Amazon's dashboard of that day and its post-mortem, "Amazon S3 Availability Event: July 20, 2008".
+Nothing here makes the cluster collapse; `straybit_nodes.gossip` says which mechanisms do.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from straybit import records
+from straybit.load import Load
+from straybit.outcome import Outcome
+from straybit.run import Run
+from straybit.scenarios._july_plan import july_plan
+from straybit.scenarios.scenario import STORY, Scenario
+from straybit.trial import Trial
+
+__all__ = ["JULY_2008"]
+
+GOLDEN_S = 2.0
+"""The workload's stretch before arming that everything is compared with."""
+FLIPS_S = 12.0
+"""For six messages about certain members to come by on certain links."""
+DOWN = 0.05
+DOWN_S = 5.0
+"""Success below `DOWN` in every region for so long: the cluster is down."""
+UP = 0.4
+UP_S = 4.0
+"""Success above `UP` in every region for so long after the last flip: it will not go down any more."""
+WATCH_S = 25.0
+ROLLING_S = 5.0
+"""For the rolling restart that is tried first, as in 2008, and cannot help."""
+PER_STORAGE = 3.0
+"""Requests per second and storage node; a collapse needs 3 to 40."""
+BIN_S = 0.5
+SIZE = 1024
+
+
+class _July:
+    """One July: what was planned, and what is known so far."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.plan = july_plan(run.topology, run.seed)
+        self.balancers = {region: run.balancers(region) for region in run.regions()}
+        self.homes: dict[str, str] = {}
+        self.last_s = 0.0
+        self.down_s: float | None = None
+        self.still_down = False
+        self.restored = False
+        self.sticky = False
+        self.verified = 0.0
+        self.until_s = 0.0
+
+    def request(self, region: str, number: int) -> bool:
+        """Writes and reads in turn: a new key, then the same again."""
+        balancers = self.balancers[region]
+        balancer = balancers[number // 2 % len(balancers)]
+        key = f"{region}-{number // 2}"
+        if number % 2 and key in self.homes:
+            return self.run.get(key, balancer=balancer).verdict == "right"
+        key = key if number % 2 == 0 else f"{key}-again"
+        reply = self.run.put(key, self.run.ledger.payload(key, SIZE), balancer=balancer)
+        if reply.ok:
+            self.homes[key] = balancer
+        return reply.ok
+
+    def steady_state(self, load: Load) -> None:
+        """The golden stretch, with a control trial in it: the same as the first flip, but for the flip."""
+        control = self.run.trial("control", msgspec.structs.replace(self.plan.flips[0], control=True))
+        with control:
+            control.wait_delivered(FLIPS_S)
+            self.run.wait_until(lambda: load.settled_s() - load.started_s >= GOLDEN_S, within_s=2 * GOLDEN_S + FLIPS_S)
+        self.run.record(msgspec.structs.replace(control.finish(), title="a message as it is"))
+
+    def watch(self, load: Load, trial: Trial) -> None:
+        """Until the cluster has been down, or up, for long enough."""
+        run = self.run
+
+        def decided() -> bool:
+            trial.look()
+            until_s = load.settled_s()
+            if load.best(until_s - DOWN_S, until_s) < DOWN and until_s - DOWN_S >= self.last_s:
+                self.down_s = until_s - DOWN_S
+            return self.down_s is not None or (
+                load.worst(max(self.last_s, until_s - UP_S), until_s) >= UP and (until_s - self.last_s >= UP_S)
+            )
+
+        run.wait_until(decided, WATCH_S, every_s=0.25)
+
+    def recover(self, load: Load, trial: Trial) -> None:
+        """A rolling restart first where the cluster is down; then the recovery that was asked for."""
+        run = self.run
+        if self.down_s is not None:
+            with run.phase("rolling restart"):
+                run.restore("rolling", budget_s=ROLLING_S)
+                after_s = run.now()
+                run.wait_until(lambda: load.settled_s() >= after_s + 1, 2 * ROLLING_S)
+            self.still_down = load.best(after_s, load.settled_s()) < DOWN
+        trial.look()
+        poisoned = bool(trial.look())
+        self.sticky = poisoned
+        if not poisoned:
+            trial.recover()
+        elif run.recovery != "none":
+            with run.phase(f"{run.recovery} restore"):
+                self.restored, began_s = run.restore(run.recovery, budget_s=run.budgets["staged"])
+                if self.restored:
+                    trial.recover(since_s=began_s, budget="staged")
+
+    def verify(self, load: Load) -> None:
+        """Whether every request succeeds again."""
+        since_s = self.run.now()
+        with self.run.phase("verify"):
+            self.run.wait_until(lambda: load.settled_s() - since_s >= GOLDEN_S, 3 * GOLDEN_S)
+        self.verified = load.worst(since_s, load.settled_s())
+
+    def judge(self, load: Load, trial: records.Trial) -> None:
+        """The expectations, and the story as published beside what happened here."""
+        run = self.run
+        found = run.scan([*self.homes.items()])
+        lost = [s.key for s in found if s.verdict in {"wrong", "lost"} or (s.verdict == "error" and self.verified)]
+        seen = {d.detail for d in trial.detections}
+        in_time = (trial.phases.detected_s or 0.0) <= run.budgets["detected"]
+        run.expect(
+            "every flip is noticed by name, in time",
+            len(seen) >= len(trial.receipts) > 0 and in_time,
+            f"{len(seen)} of {len(trial.flips)} noticed, by {', '.join(trial.detected_by) or 'nobody'}",
+        )
+        contained = trial.outcome is not Outcome.SPREAD
+        run.expect("no other node believes a wrong value", contained, trial.why)
+        worst = load.worst(load.started_s, self.until_s)
+        run.expect("every request succeeds in each region", worst == 1, f"{worst:.0%} in the worse region")
+        steady = trial.phases.recovered_s is not None
+        run.expect("the cluster is steady again within budget", steady and contained, _seconds(trial))
+        run.expect("no acknowledged object is lost", not lost, f"{len(lost)} of {len(found)} lost")
+        self.story(trial, not lost)
+
+    def story(self, trial: records.Trial, kept: bool) -> None:
+        """What an undefended cluster must go through to have failed as in 2008."""
+        rows = (
+            ("wrong state is believed, and spreads from server to server", trial.outcome is Outcome.SPREAD),
+            ("it is still there after a restart", trial.sticky),
+            ("almost no request succeeds, in any region, for at least 5 s", self.down_s is not None),
+            ("restarting servers one by one does not help", self.still_down),
+            ("stopping all, clearing the state and restoring in stages does", self.restored and self.verified == 1),
+            ("no object is lost", kept),
+        )
+        cells = tuple((text, "yes" if came else "no") for text, came in rows)
+        self.run.record(records.Table(name=STORY, columns=("2008-07-20", "here"), rows=cells))
+
+
+def _seconds(trial: records.Trial) -> str:
+    took = trial.phases.recovered_s
+    return "never" if took is None else f"after {took:.1f} s"
+
+
+def _play(run: Run) -> None:
+    july = _July(run)
+    run.create_buckets()
+    trial = run.trial("july", *july.plan.flips, title="six single-bit flips in state messages")
+    with run.load(july.request, per_storage=PER_STORAGE) as load:
+        with run.phase("steady state"):
+            july.steady_state(load)
+        with run.phase("flips"):
+            trial.begin()
+            delivered = trial.wait_delivered(FLIPS_S)
+            trial.wait_felt(run.budgets["detected"])
+            july.last_s = run.now()
+        if delivered:
+            with run.phase("watch"):
+                july.watch(load, trial)
+        trial.revert()
+        july.until_s = run.now()
+        july.recover(load, trial)
+        july.verify(load)
+    run.record_samples(load, bin_s=BIN_S)
+    record = trial.finish(sticky=july.sticky)
+    run.record(record)
+    july.judge(load, record)
+
+
+JULY_2008 = Scenario(
+    name="july-2008",
+    title="one bit in the gossip: S3 is down for eight hours",
+    incident="Amazon S3 Availability Event, July 20, 2008",
+    plan=lambda topology, seed: july_plan(topology, seed).lines(),
+    play=_play,
+)

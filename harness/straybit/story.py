@@ -1,0 +1,21 @@
+"""Whether an undefended cluster failed as published, and not in some other way."""
+
+from __future__ import annotations
+
+from straybit.records import Expectation
+from straybit.result import RunResult
+from straybit.scenarios.scenario import STORY
+
+__all__ = ["as_published"]
+
+
+def as_published(result: RunResult) -> Expectation:
+    """Whether every row of the scenario's story came true; the detail names those that did not."""
+    rows = [row for table in result.tables if table.name == STORY for row in table.rows]
+    missing = [str(row[0]) for row in rows if row[-1] != "yes"]
+    defences = ", ".join(result.defences) or "none"
+    return Expectation(
+        text=f"{result.scenario} with defences {defences} goes as published",
+        met=bool(rows) and not missing,
+        detail="; ".join(f"not so: {text}" for text in missing) or f"{len(rows)} of {len(rows)} points of the story",
+    )
