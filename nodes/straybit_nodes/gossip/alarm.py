@@ -10,6 +10,9 @@ __all__ = ["Alarm", "FailureAlarm"]
 
 WINDOW = 20
 SHARE = 0.2
+"""Of the window that must have failed; higher is slower and more certain."""
+OVER = 0.1
+"""An episode ends when fewer than this share failed; the gap to `SHARE` keeps one storm one alarm."""
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -43,10 +46,8 @@ class FailureAlarm:
         self._last.append(None if ok else peer)
         failed = Counter(each for each in self._last if each is not None)
         total = failed.total()
-        if len(self._last) < WINDOW or total < SHARE * WINDOW:
-            self.raised = False
-            return None
-        if self.raised:
+        self.raised = self.raised and total >= OVER * WINDOW
+        if self.raised or len(self._last) < WINDOW or total < SHARE * WINDOW:
             return None
         self.raised = True
         culprit = max(sorted(failed), key=failed.__getitem__)

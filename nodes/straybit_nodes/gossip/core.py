@@ -176,6 +176,7 @@ class Core:
             raise ValueError(f"{self.name} is running; stop it before its state is cleared")
         self.view.clear()
         self.marks.clear()
+        self._dirty.clear()
         self._known = None
         if self._damping is not None:
             self._damping = Damping()
@@ -240,6 +241,8 @@ class Core:
             self._answer(job, Reason.STOPPED if not self.running else Reason.UNKNOWN, "unknown")
         elif not self.rules.gossip_before_request:
             self._grant(job, address)
+        elif peer in self.marks and not self.balancer:
+            self._answer(job, Reason.FAILED, f"{peer} is marked as failed")
         else:
             self._tickets[ticket] = job
             self._enter(job, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct, calcsize
 
 import msgspec
+
 from straybit_faults.wire import FieldClass
 
 __all__ = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from straybit_faults.wire import Event, Field, FieldClass, Lost, Message
-
 from straybit_nodes.gossip.codec import Bad, Framer, reseal
 from straybit_nodes.gossip.layout import BODIES, HEADER, NAME_SIZE, Item, Table
 
