@@ -16,7 +16,8 @@ class Receipt(msgspec.Struct, kw_only=True):
     `offset` is the stream offset of the first changed byte as its sender counts, `byte_bit` its first changed bit,
     `before` and `after` its values; `bytes` holds [offset, before, after] for every changed byte.
     `field_bits` are the same bits as the field counts them, `field_bit` the first.
-    `flip` is the flip id, None where the proxy's name is no link.
+    `flip` is the flip id, None where the proxy's name is no link, and where the grammar has no word for it
+    (several bits by offset, a connection from before arming).
     `crc` is the CRC32C of the whole message as sent, None where the wire did not hold all of it.
     `context` is hex of up to 32 bytes around the change as sent, from stream offset `context_at` on.
     `sent` is None until the byte was handed to the kernel,

@@ -39,5 +39,10 @@ class BitFlip(Content, kw_only=True):
             masks[at] = masks.get(at, 0) | 1 << bit
         return [Change(at, mask) for at, mask in masks.items()]
 
+    @property
+    def draws_place(self) -> bool:
+        """Whether no bit was named."""
+        return not self._aimed()
+
     def _aimed(self) -> list[int]:
         return self.bits if self.bits is not None else [] if self.bit is None else [self.bit]

@@ -82,6 +82,11 @@ class Content(Toxic, kw_only=True):
         raise NotImplementedError
 
     @property
+    def draws_place(self) -> bool:
+        """Whether the place in the field is drawn, so that its length (or its first part's) must be known."""
+        raise NotImplementedError
+
+    @property
     def drawn(self) -> int:
         """How many draws one application needs."""
         return 1

@@ -39,3 +39,8 @@ class SetByte(Content, kw_only=True):
         if self.value is not None:
             return [Change(at, value=self.value)]
         return [Change(at, self.mask if self.mask is not None else one.mask())]
+
+    @property
+    def draws_place(self) -> bool:
+        """Whether no byte was named."""
+        return self.byte is None

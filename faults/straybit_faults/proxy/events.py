@@ -1,0 +1,71 @@
+"""What each toxic really did: a bounded, numbered log that can be read on from any number."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+__all__ = ["Event", "EventLog"]
+
+MAX_EVENTS = 65_536
+"""Kept at most; a reader that falls further behind sees a gap in the numbers."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`t` is CLOCK_MONOTONIC seconds; `event` a past participle or what is the matter."""
+
+    seq: int
+    t: float
+    event: str
+    proxy: str | None = None
+    toxic: str | None = None
+    direction: str | None = None
+    connection: int | None = None
+    receipt: int | None = None
+    reason: str | None = None
+
+
+class EventLog:
+    """Events in order; `watch` is called after each, for those who follow."""
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.next = 0
+        self.watch: Callable[[], None] = lambda: None
+
+    def add(
+        self,
+        event: str,
+        *,
+        proxy: str | None = None,
+        toxic: str | None = None,
+        direction: str | None = None,
+        connection: int | None = None,
+        receipt: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Append an event."""
+        self.events.append(
+            Event(
+                seq=self.next,
+                t=time.monotonic(),
+                event=event,
+                proxy=proxy,
+                toxic=toxic,
+                direction=direction,
+                connection=connection,
+                receipt=receipt,
+                reason=reason,
+            )
+        )
+        self.next += 1
+        self.watch()
+
+    def since(self, seq: int, limit: int = 1024) -> list[Event]:
+        """Events numbered `seq` and later, at most `limit`."""
+        first = self.next - len(self.events)
+        start = max(0, seq - first)
+        return [self.events[index] for index in range(start, min(len(self.events), start + limit))]
