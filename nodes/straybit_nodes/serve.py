@@ -120,9 +120,11 @@ def _die_with_parent() -> None:
 
 
 def _storage(config: NodeConfig, edges: Edges) -> Node:
+    from straybit_nodes.gossip.sibling import Sibling  # noqa: PLC0415 - a process loads its own kind alone
     from straybit_nodes.storage.server import StorageNode  # noqa: PLC0415 - a process loads its own kind alone
 
-    return StorageNode(config, log=edges.log, metrics=edges.metrics, dials=edges.dials)
+    beside = Sibling(config, log=edges.log, metrics=edges.metrics, dials=edges.dials)
+    return StorageNode(config, log=edges.log, metrics=edges.metrics, dials=edges.dials, beside=beside)
 
 
 def _gossip(config: NodeConfig, edges: Edges) -> Node:

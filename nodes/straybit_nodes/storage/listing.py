@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -80,7 +80,7 @@ def parse_list(query: dict[str, str]) -> ListQuery:
     )
 
 
-def merge(batches: Sequence[Batch]) -> Iterator[Summary]:
+def merge(batches: Sequence[Batch]) -> list[Summary]:
     """The newest version of each key in any batch, in order, up to the horizon; delete markers stay in."""
     horizon = min((batch.items[-1].key for batch in batches if batch.more and batch.items), default=None)
     newest: dict[str, Summary] = {}
@@ -89,7 +89,7 @@ def merge(batches: Sequence[Batch]) -> Iterator[Summary]:
             known = newest.get(item.key)
             if (horizon is None or item.key <= horizon) and (known is None or item.stamp > known.stamp):
                 newest[item.key] = item
-    return iter([newest[key] for key in sorted(newest)])
+    return [newest[key] for key in sorted(newest)]
 
 
 def cut(items: Iterable[Summary], query: ListQuery, *, more: bool) -> Page:

@@ -1,0 +1,93 @@
+"""Reads the body of a PUT from a connection, within bounds of size, time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import ClientPayloadError, web
+
+from straybit_nodes.storage.chunked import decode
+from straybit_nodes.storage.errors import S3Error
+from straybit_nodes.storage.request import MAX_BODY
+
+__all__ = ["IDLE_S", "MEMORY", "Bodies", "continue_if_expected"]
+
+IDLE_S = 5.0
+"""A client that sends nothing for so long is answered RequestTimeout."""
+MEMORY = 256 * 1024 * 1024
+"""Bytes of bodies held at a time; beyond that clients are told to slow down."""
+_FRAMING = 1024 * 1024
+"""Bytes that aws-chunked may add to a body: signed chunks of 8 KiB add some 90 bytes each."""
+
+
+class Bodies:
+    """The bodies in memory at a time, bounded in sum by `memory` bytes."""
+
+    def __init__(self, *, memory: int = MEMORY, idle_s: float = IDLE_S) -> None:
+        self._free = memory
+        self._idle_s = idle_s
+
+    @asynccontextmanager
+    async def read(self, request: web.BaseRequest) -> AsyncIterator[tuple[bytes, dict[str, str]]]:
+        """The body of a PUT without its aws-chunked framing, and its trailers, while the block lasts.
+
+        Raises S3Error MissingContentLength, EntityTooLarge, SlowDown, IncompleteBody, RequestTimeout, InvalidArgument.
+        """
+        decoded = _decoded_length(request)
+        size = request.content_length if request.content_length is not None else decoded
+        if size is None or (decoded is None and request.content_length is None):
+            raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
+        limit = MAX_BODY + (_FRAMING if decoded is not None else 0)
+        if size > limit or (decoded or 0) > MAX_BODY:
+            raise S3Error("EntityTooLarge", f"Your upload exceeds {MAX_BODY} bytes.")
+        if size > self._free:
+            raise S3Error("SlowDown", "Please reduce your request rate.")
+        self._free -= size
+        try:
+            await continue_if_expected(request)
+            body = await self._receive(request, limit)
+            if request.content_length not in {None, len(body)}:
+                raise S3Error("IncompleteBody", "You did not provide the number of bytes your header promised.")
+            yield decode(body, decoded) if decoded is not None else (body, {})
+        finally:
+            self._free += size
+
+    async def _receive(self, request: web.BaseRequest, limit: int) -> bytes:
+        parts: list[bytes] = []
+        total = 0
+        try:
+            while True:
+                async with asyncio.timeout(self._idle_s):
+                    part = await request.content.readany()
+                if not part:
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+                total += len(part)
+                if total > limit:
+                    raise S3Error("EntityTooLarge", f"Your upload exceeds {MAX_BODY} bytes.")
+                parts.append(part)
+        except TimeoutError:
+            raise S3Error("RequestTimeout", "Your socket connection was not read from within the time-out.") from None
+        except (ClientPayloadError, web.RequestPayloadError, ConnectionError):
+            raise S3Error("IncompleteBody", "The body ended before its length.") from None
+
+
+async def continue_if_expected(request: web.BaseRequest) -> None:
+    """Answer `Expect: 100-continue`: the client sends its body only then."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.protocol.transport is not None:
+        request.protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _decoded_length(request: web.BaseRequest) -> int | None:
+    """How long the body is without aws-chunked framing; None where it has none."""
+    headers = request.headers
+    encodings = {part.strip() for part in headers.get("content-encoding", "").lower().split(",")}
+    if "aws-chunked" not in encodings and not headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
+        return None
+    text = headers.get("x-amz-decoded-content-length")
+    if text is None:
+        raise S3Error("MissingContentLength", "You must provide the x-amz-decoded-content-length HTTP header.")
+    if not (text.isascii() and text.isdigit()):
+        raise S3Error("InvalidArgument", "x-amz-decoded-content-length must be a number.")
+    return int(text)

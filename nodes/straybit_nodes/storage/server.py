@@ -1,0 +1,279 @@
+"""The storage node: its listener, its state, and which service answers what."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from straybit_nodes.config import NodeConfig
+from straybit_nodes.control import Ask, ControlError, Routes, control_routes
+from straybit_nodes.dial import DialTable
+from straybit_nodes.logs import Log
+from straybit_nodes.metrics import Metrics
+from straybit_nodes.storage.body import Bodies
+from straybit_nodes.storage.coordinator import Coordinator
+from straybit_nodes.storage.digests import Announced, announced, check
+from straybit_nodes.storage.errors import S3Error, error_xml
+from straybit_nodes.storage.legs import TOKEN_HEADER, Places, RemoteReplica
+from straybit_nodes.storage.replica import LocalReplica
+from straybit_nodes.storage.replicas import LegRefused, ReplicaService
+from straybit_nodes.storage.request import Operation, S3Request, parse_request
+from straybit_nodes.storage.service import Answer, S3Service
+from straybit_nodes.storage.store import Store
+from straybit_nodes.storage.suspects import Suspects
+from straybit_nodes.topology import Kind
+from straybit_nodes.web import HttpListener
+
+__all__ = ["Beside", "StorageNode"]
+
+_INFLIGHT_MAX = 256
+"""Requests at a time; more are told to slow down."""
+_LEGS_END_S = 2.0
+"""How long a stop waits for legs, each of which has a shorter deadline of its own."""
+
+
+class Beside(Places, Protocol):
+    """The gossip node beside a storage node, as that one sees it."""
+
+    def entries(self) -> dict[str, dict[str, int]]:
+        """What it told: `{owner: {"address", "status", "load", "generation", "version"}}`."""
+
+    async def start(self) -> None:
+        """Connect and stay connected; returns at once."""
+
+    async def stop(self) -> None:
+        """Close the connection and give up every place."""
+
+    def clear(self) -> None:
+        """Forget the entries."""
+
+
+class StorageNode:
+    """One storage node: clients' requests are coordinated, legs of others are answered from the own store.
+
+    While held or stopped every request is answered 503.
+    """
+
+    def __init__(self, config: NodeConfig, *, log: Log, metrics: Metrics, dials: DialTable, beside: Beside) -> None:
+        self._config = config
+        self._log = log
+        self._metrics = metrics
+        self._beside = beside
+        self._suspects = Suspects(time.monotonic)
+        self._store = Store(Path(config.data_dir))
+        self._checksums = "content-checksum" in config.defences
+        name = config.service.name
+        local = LocalReplica(
+            name, self._store, verify="read-verify" in config.defences, on_damage=self._on_damage_at_rest
+        )
+        others = [self._remote(number, member, dials) for number, member in self._others()]
+        self._coordinator = Coordinator(name, [local, *others], order=self._suspects.order)
+        self._service = S3Service(self._coordinator)
+        self._replicas = ReplicaService(local, checksums=self._checksums)
+        self._bodies = Bodies()
+        self._listener = HttpListener(self._handle)
+        self._state = "held"
+        self._inflight = 0
+        self._silent = asyncio.Event()
+        self._silent.set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listener.port
+
+    @property
+    def state(self) -> str:
+        """`held`, `running` or `stopped`."""
+        return self._state
+
+    async def open(self) -> None:
+        """Read the store, listen, and run unless held. Raises OSError."""
+        await asyncio.to_thread(self._store.open)
+        await self._listener.open(*self._config.listen)
+        if not self._config.held:
+            await self.resume(None)
+
+    async def close(self) -> None:
+        """Stop, then close the listener."""
+        await self.stop()
+        await self._listener.close()
+
+    def routes(self) -> Routes:
+        """What the control port obeys."""
+        return {
+            **control_routes(self._config.service.name, self),
+            ("GET", "/objects"): self._objects,
+            ("POST", "/rot"): self._rot,
+        }
+
+    def view(self) -> dict[str, Any]:
+        """See Controlled: the entries that the gossip node beside it told of."""
+        return {
+            "name": self._config.service.name,
+            "now": time.monotonic(),
+            "state": self._state,
+            "entries": self._beside.entries(),
+            "marked": [],
+            "busy": self._coordinator.busy,
+            "queued": 0,
+            "exchanges": {"ok": 0, "failed": 0},
+            "inflight": self._inflight,
+        }
+
+    async def stop(self) -> None:
+        """See Controlled. Requests under way end first, so that none is cut off half done."""
+        if self._state != "stopped":
+            self._state = "stopped"
+            self._log.write("state", state="stopped")
+        await self._silent.wait()
+        try:
+            async with asyncio.timeout(_LEGS_END_S):
+                await self._coordinator.idle()
+        except TimeoutError:
+            self._log.write("leg", peer="", why="legs were still under way when the node stopped")
+        await self._beside.stop()
+
+    async def clear(self) -> None:
+        """See Controlled. Objects are kept: only what gossip said is forgotten."""
+        if self._state != "stopped":
+            raise ControlError(409, f"this node is {self._state}; stop it before it is cleared")
+        self._beside.clear()
+
+    async def resume(self, contacts: tuple[str, ...] | None) -> None:
+        """See Controlled; `contacts` are the gossip node's business."""
+        del contacts
+        if self._state != "running":
+            self._state = "running"
+            self._log.write("state", state="running")
+            await self._beside.start()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        request_id = secrets.token_hex(8)
+        self._inflight += 1
+        self._silent.clear()
+        try:
+            answer = await self._answer(request)
+        except S3Error as error:
+            body = b"" if request.method == "HEAD" else error_xml(error, request.raw_path, request_id)
+            answer = Answer(error.status, {"Content-Type": "application/xml"}, body)
+        except Exception as error:  # a request must not take the node with it
+            self._log.write("error", method=request.method, target=request.raw_path, why=repr(error))
+            fault = S3Error("InternalError", "We encountered an internal error. Please try again.")
+            answer = Answer(500, {"Content-Type": "application/xml"}, error_xml(fault, request.raw_path, request_id))
+        finally:
+            self._inflight -= 1
+            if not self._inflight:
+                self._silent.set()
+        self._metrics.requests.labels(str(answer.status)).inc()
+        response = _response(answer, request_id)
+        if not request.content.is_eof():
+            response.force_close()  # the body was refused unread: what follows on this connection is not a request
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> Answer:
+        if self._state != "running":
+            raise S3Error("ServiceUnavailable", f"The node is {self._state}.")
+        if self._inflight > _INFLIGHT_MAX:
+            raise S3Error("SlowDown", "Please reduce your request rate.")
+        token = request.headers.get(TOKEN_HEADER)
+        parsed = parse_request(request.method, request.raw_path)
+        if token is not None:
+            return await self._answer_leg(request, parsed, token)
+        if parsed.operation is Operation.PUT_OBJECT:
+            return await self._put(request, parsed)
+        return await self._service.handle(parsed, request.headers)
+
+    async def _answer_leg(self, request: web.BaseRequest, parsed: S3Request, token: str) -> Answer:
+        if not hmac.compare_digest(token.encode(errors="replace"), self._config.token.encode()):
+            raise S3Error("AccessDenied", "Access Denied")
+        try:
+            if request.method != "PUT":
+                return await self._replicas.handle(request.method, parsed, request.headers, b"")
+            async with self._bodies.read(request) as (body, _):
+                return await self._replicas.handle("PUT", parsed, request.headers, body)
+        except LegRefused as error:
+            self._refused("content-checksum", request.method, request.raw_path, error.code, str(error))
+            raise
+
+    async def _put(self, request: web.BaseRequest, parsed: S3Request) -> Answer:
+        expected = self._announced(request)
+        async with self._bodies.read(request) as (body, trailers):
+            try:
+                checksums = check(body, expected, trailers)
+            except S3Error as error:
+                self._refused("content-checksum", request.method, request.raw_path, error.code, str(error))
+                raise
+            return await self._service.put(parsed, request.headers, body, checksums)
+
+    def _announced(self, request: web.BaseRequest) -> Announced:
+        """The digests to hold the body against: none with `content-checksum` off, as early in 2008."""
+        if not self._checksums:
+            return Announced()
+        try:
+            return announced(request.headers)
+        except S3Error as error:
+            self._refused("content-checksum", request.method, request.raw_path, error.code, str(error))
+            raise
+
+    def _refused(self, defence: str, method: str, target: str, code: str, why: str) -> None:
+        self._metrics.detections.labels(defence).inc()
+        self._log.write("refused", defence=defence, method=method, target=target, code=code, why=why)
+
+    def _on_damage_at_rest(self, bucket: str, key: str, why: str) -> None:
+        self._refused("read-verify", "GET", f"/{bucket}/{key}", "", why)
+
+    def _on_damaged_leg(self, method: str, target: str, why: str) -> None:
+        self._refused("content-checksum", method, target, "", why)
+
+    def _on_failed_leg(self, node: str, why: str) -> None:
+        self._suspects.failed(node)
+        self._log.write("leg", peer=node, why=why)
+
+    def _others(self) -> list[tuple[int, str]]:
+        """Number and member of every other server of the region."""
+        own = self._config.service
+        return [
+            (member.number, member.name)
+            for member in self._config.members
+            if member.kind is Kind.GOSSIP and member.region == own.region and member.number != own.number
+        ]
+
+    def _remote(self, number: int, member: str, dials: DialTable) -> RemoteReplica:
+        return RemoteReplica(
+            f"storage-{number}",
+            member,
+            places=self._beside,
+            dials=dials,
+            token=self._config.token,
+            checksums=self._checksums,
+            on_failure=self._on_failed_leg,
+            on_damage=self._on_damaged_leg,
+        )
+
+    async def _objects(self, _: Ask) -> object:
+        return [
+            {"bucket": r.bucket, "key": r.key, "size": r.size, "etag": r.etag, "stamp": r.stamp}
+            for r in self._store.objects()
+        ]
+
+    async def _rot(self, ask: Ask) -> object:
+        bucket, key, offset, bit = ask.text("bucket"), ask.text("key"), ask.number("offset"), ask.number("bit")
+        try:
+            before, after = self._store.rot(bucket, key, offset, bit)
+        except LookupError as error:
+            raise ControlError(404, str(error)) from None
+        return {"before": before, "after": after}
+
+
+def _response(answer: Answer, request_id: str) -> web.Response:
+    headers = {"x-amz-request-id": request_id, "Server": "straybit", **answer.headers}
+    if answer.length is not None:
+        headers["Content-Length"] = str(answer.length)
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
