@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
-import tenacity
 
 from straybit import records
 from straybit.clients import DEADLINE_S, MODES, S3, Reply
@@ -21,6 +20,7 @@ from straybit.ledger import Ledger
 from straybit.load import Load
 from straybit.restore import RestoreError, Stage, restore
 from straybit.trial import Trial
+from straybit.waiting import wait_until
 from straybit_faults.flip import Flip
 from straybit_nodes.topology import Kind
 
@@ -83,13 +83,7 @@ class Run:
 
     def wait_until(self, done: Callable[[], bool], within_s: float, *, every_s: float = 0.05) -> bool:
         """Whether `done` came true in time."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda ok: not ok),
-            wait=tenacity.wait_fixed(every_s),
-            stop=tenacity.stop_after_delay(within_s),
-            retry_error_callback=lambda _: False,
-        )
-        return bool(retrying(done))
+        return wait_until(done, within_s, every_s=every_s)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -1,0 +1,159 @@
+"""What was seen of one trial's flips: receipts, frames and requests that arrived, who noticed, and who believed them.
+
+Nothing is inferred: a detection counts when it names the flipped message's checksum or the request,
+a frame is felt when its receiver has counted it, and a value is wrong when its owner never said it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from straybit.cluster import Cluster
+from straybit.control import ControlError
+from straybit.faults import Toxic
+from straybit.observe import Observation
+from straybit.observe.felt import felt
+from straybit.oracle import Wrong, wrong_values
+from straybit.records import Detection
+from straybit.traffic import Answer
+from straybit_faults.receipt import Receipt
+from straybit_faults.wire import Direction
+
+__all__ = ["Witness"]
+
+
+class Witness:
+    """Watches one trial, from the moment it is made; `names` are those of its toxics, `links` where they sit."""
+
+    def __init__(self, cluster: Cluster, toxics: Sequence[Toxic], names: Sequence[str]) -> None:
+        self._cluster = cluster
+        self._names = frozenset(names)
+        self._links = sorted({toxic.link for toxic in toxics})
+        self._mark = cluster.observers.mark()
+        self._exits = len(cluster.exits())
+        self._members = {s.name: s.member for s in cluster.topology.services()}
+        self.receipts: tuple[Receipt, ...] = ()
+        self.felt: dict[int, float] = {}
+        self.wrong: set[Wrong] = set()
+
+    # -- the proxy's word ----------------------------------------------------------------------------------
+
+    def delivered(self) -> bool:
+        """Every flip has left the proxy and was acknowledged; asks the proxy."""
+        found = [r for link in self._links for r in self._cluster.proxy.receipts(link) if r.toxic in self._names]
+        self.receipts = tuple(sorted(found, key=lambda r: r.seq))
+        done = {r.toxic for r in self.receipts}
+        return done == self._names and all(r.delivered is not None for r in self.receipts)
+
+    def sent(self) -> float | None:
+        """When the first flip left the proxy."""
+        return min((r.sent for r in self.receipts if r.sent is not None), default=None)
+
+    def unsent(self) -> frozenset[str]:
+        """Names of toxics that have found no message to flip."""
+        return self._names - {r.toxic for r in self.receipts}
+
+    # -- the receivers' word -------------------------------------------------------------------------------
+
+    def all_felt(self) -> bool:
+        """Every receiver shows that it took the flipped message; asks those that have not yet."""
+        for receipt in self.receipts:
+            moment = None if receipt.seq in self.felt else self._felt_at(receipt)
+            if moment is not None:
+                self.felt[receipt.seq] = moment
+        return len(self.felt) == len(self.receipts) > 0
+
+    def _felt_at(self, receipt: Receipt) -> float | None:
+        if receipt.crc is not None:
+            frame = felt(self._cluster.control(self._receiver(receipt)), receipt.crc)
+            return frame.t if frame else None
+        lines = self._cluster.observers.seen("request", since=self._mark)
+        return next((o.t for o in lines if _identity(o) == receipt.identity and o.t >= (receipt.sent or 0.0)), None)
+
+    def receivers(self) -> frozenset[str]:
+        """Servers that a flipped message went to: the service itself and the one beside it."""
+        hit = {self._member(self._receiver(r)) for r in self.receipts}
+        return frozenset(name for name, member in self._members.items() if member in hit)
+
+    def _receiver(self, receipt: Receipt) -> str:
+        caller, _, callee = receipt.proxy.partition(":")
+        return callee if receipt.direction == Direction.UP else caller
+
+    def _member(self, name: str) -> str:
+        return self._members.get(name, name)
+
+    # -- who noticed ---------------------------------------------------------------------------------------
+
+    def detections(self, answers: Iterable[Answer] = ()) -> tuple[Detection, ...]:
+        """Everybody who named one of the flipped messages or requests, in order of time; `at_s` is monotonic."""
+        return tuple(sorted(self._detections(answers), key=lambda d: d.at_s or 0.0))
+
+    def all_detected(self, by: str | None = None) -> bool:
+        """Somebody (the defence `by`) noticed every flipped message."""
+        found = {d.detail for d in self._detections(()) if by in (None, d.by)}
+        return bool(self.receipts) and all(_key(receipt) in found for receipt in self.receipts)
+
+    def _detections(self, answers: Iterable[Answer]) -> Iterator[Detection]:
+        keys = {_key(receipt) for receipt in self.receipts}
+        for line in self._cluster.observers.seen(since=self._mark):
+            if (key := _noticed(line)) in keys and key is not None:
+                by = "parse" if line.kind == "parse-error" else str(line.fields["defence"])
+                yield Detection(by=by, service=line.source, at_s=line.t, detail=key)
+        for answer in answers:
+            if answer.identity in keys and answer.reply.noticed_by:
+                yield Detection(by=answer.reply.noticed_by, service="client", detail=answer.identity)
+
+    # -- who believed it -----------------------------------------------------------------------------------
+
+    def look(self) -> tuple[Wrong, ...]:
+        """Values that are wrong in some view now; remembered."""
+        views = self._cluster.views()
+        known = {name: view.entries for name, view in views.items() if not isinstance(view, ControlError)}
+        now = wrong_values(known, self._cluster.originated())
+        self.wrong.update(now)
+        return now
+
+    def reached(self) -> tuple[str, ...]:
+        """Members that never received a flipped message and held a wrong value all the same."""
+        hit = self.receivers()
+        return tuple(sorted({self._member(w.holder) for w in self.wrong if w.holder not in hit}))
+
+    def adopted(self) -> bool:
+        """A receiver held a wrong value."""
+        return any(w.holder in self.receivers() for w in self.wrong)
+
+    def example(self) -> str:
+        """One wrong value, in words; empty when there was none."""
+        for wrong in sorted(self.wrong, key=lambda w: (w.holder in self.receivers(), w)):
+            return (
+                f"{wrong.holder} believes {wrong.owner}.{wrong.field} = {wrong.value}, which {wrong.owner} never said"
+            )
+        return ""
+
+    def crashed(self) -> tuple[str, ...]:
+        """Services whose process ended by itself."""
+        return tuple(e.service for e in self._cluster.exits()[self._exits :])
+
+
+def _identity(line: Observation) -> str:
+    return f"{line.fields.get('method')} {line.fields.get('target')}"
+
+
+def _noticed(line: Observation) -> str | None:
+    """What a line of a log says was noticed: a frame's checksum or a request; None for any other line."""
+    if line.kind not in {"refused", "parse-error"}:
+        return None
+    return f"crc {line.fields['crc']:08x}" if "crc" in line.fields else _identity(line)
+
+
+def _key(receipt: Receipt) -> str:
+    return f"crc {receipt.crc:08x}" if receipt.crc is not None else str(receipt.identity)
+
+
+def since(start: float, detections: Iterable[Detection]) -> tuple[Detection, ...]:
+    """The same detections with times since a run's `start`."""
+    return tuple(
+        msgspec.structs.replace(d, at_s=None if d.at_s is None else round(d.at_s - start, 6)) for d in detections
+    )
