@@ -241,6 +241,7 @@ class Cluster:
                 lines.append(f"{name} is {view.state}")
             else:
                 lines += disagreements(view, originated, versions=versions)
+                lines += [f"{name} has marked {peer} as failed" for peer in view.marked if versions]
         lines += [f"{name} has not yet said what it is" for name in expected if name not in originated]
         return tuple(lines)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the warm parent imports this package and must stay small
+    from straybit.cluster import Cluster
     from straybit_nodes.gossip.rules import Rules
     from straybit_nodes.topology import Topology
-
-    from straybit.cluster import Cluster
 
 __all__ = ["Backend", "BackendError"]
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from straybit_nodes.config import NodeConfig
 
 from straybit.backends import BackendError
 from straybit.backends._messages import Exited
@@ -18,6 +17,7 @@ from straybit.backends._readiness import await_answer
 from straybit.backends.nursery import Nursery, NurseryError
 from straybit.cluster import Exit
 from straybit.control import Control
+from straybit_nodes.config import NodeConfig
 
 __all__ = ["PROXY", "Processes"]
 

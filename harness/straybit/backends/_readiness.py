@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from straybit_faults.client import ProxyError, ProxyServer
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -20,6 +19,7 @@ from straybit.backends import BackendError
 from straybit.backends._messages import Exited
 from straybit.cluster import Cluster
 from straybit.control import Control, NodeSilentError
+from straybit_faults.client import ProxyError, ProxyServer
 
 __all__ = ["await_agreement", "await_answer", "await_proxy"]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from straybit_nodes.config import Dial, NodeConfig
-from straybit_nodes.topology import CLIENT, Kind, LinkSpec, Role, Topology
 
 from straybit.cluster import Spec
+from straybit_nodes.config import Dial, NodeConfig
+from straybit_nodes.topology import CLIENT, Kind, LinkSpec, Role, Topology
 
 __all__ = ["HOST", "Ports", "Wiring", "configs", "ports_needed", "share_out"]
 

@@ -61,6 +61,7 @@ class Nursery:
         self._waiting: dict[int, Future[Report]] = {}
         self._exits: dict[int, Exited] = {}
         self._changed = threading.Condition()
+        self._sending = threading.Lock()
         self._on_exit = on_exit
         self._folders: set[str] = set()
         self._socket, theirs = socket.socketpair()
@@ -141,14 +142,15 @@ class Nursery:
         self._socket.close()
 
     def _ask(self, command: Command, kind: type[_Answer]) -> _Answer:
+        if not self.alive:
+            raise NurseryError("the nursery has ended; start another backend")
         with self._changed:
-            if self._process.poll() is not None:
-                raise NurseryError("the nursery has ended; start another backend")
             self._waiting[command.id] = Future()
-            try:
+        try:
+            with self._sending:
                 self._socket.sendall(msgspec.json.encode(command) + b"\n")
-            except OSError as error:
-                raise NurseryError(f"the nursery is gone: {error}") from None
+        except OSError as error:
+            raise NurseryError(f"the nursery is gone: {error}") from None
         return self._wait(command.id, kind, ANSWER_BUDGET_S)
 
     def _wait(self, id: int, kind: type[_Answer], budget_s: float) -> _Answer:

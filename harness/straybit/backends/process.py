@@ -11,10 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from straybit_faults.client import ProxyServer
-from straybit_nodes.gossip.rules import Rules
-from straybit_nodes.topology import Topology
-
 from straybit.backends import BackendError
 from straybit.backends._messages import Exited
 from straybit.backends._processes import PROXY, Processes
@@ -24,6 +20,9 @@ from straybit.backends.nursery import Nursery, NurseryError
 from straybit.cluster import Cluster, Exit, Spec
 from straybit.control import Control
 from straybit.observe import Follower, Observation, Observers
+from straybit_faults.client import ProxyServer
+from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.topology import Topology
 
 __all__ = ["ProcessBackend"]
 
