@@ -43,7 +43,8 @@ class _Process:
 class Processes:
     """Steers the services of one cluster; `configs` say how each is started. Usable from several threads.
 
-    `temporary` is what to remove when the cluster is closed, `ports` what to release.
+    `temporary` is what to remove when the cluster is closed, or the harness has died, unless it is to `keep`;
+    `ports` is what to release.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Processes:
         controls: Mapping[str, Control],
         logs: Path,
         temporary: Path,
+        keep: bool,
         ports: Sequence[int],
         on_exit: Callable[[Exit], None],
     ) -> None:
@@ -69,7 +71,8 @@ class Processes:
         self._changed = threading.Condition()
         self._processes: dict[str, _Process] = {}
         self._exits: list[Exit] = []
-        nursery.tidy(temporary)
+        if not keep:
+            nursery.tidy(temporary)
 
     def fork_proxy(self, host: str, port: int) -> None:
         """Start the proxy server."""

@@ -122,6 +122,7 @@ class ProcessBackend:
             controls=controls,
             logs=home / "logs",
             temporary=home if folder is None else home / "data",
+            keep=spec.keep,
             ports=ports,
             on_exit=lambda exit: observers.add(_as_observation(exit)),
         )
