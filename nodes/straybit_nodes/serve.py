@@ -135,8 +135,10 @@ def _gossip(config: NodeConfig, edges: Edges) -> Node:
 
 def _balancer(config: NodeConfig, edges: Edges) -> Node:
     from straybit_nodes.balancer.server import BalancerNode  # noqa: PLC0415 - a process loads its own kind alone
+    from straybit_nodes.gossip.server import GossipMember  # noqa: PLC0415 - a process loads its own kind alone
 
-    return BalancerNode(config, log=edges.log, metrics=edges.metrics, dials=edges.dials)
+    member = GossipMember(config, log=edges.log, metrics=edges.metrics, dials=edges.dials)
+    return BalancerNode(config, log=edges.log, metrics=edges.metrics, dials=edges.dials, member=member)
 
 
 _KINDS: dict[Kind, Callable[[NodeConfig, Edges], Node]] = {

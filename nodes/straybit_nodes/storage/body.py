@@ -12,13 +12,13 @@ from straybit_nodes.storage.chunked import decode
 from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.request import MAX_BODY
 
-__all__ = ["IDLE_S", "MEMORY", "Bodies", "continue_if_expected"]
+__all__ = ["FRAMING", "IDLE_S", "MEMORY", "Bodies", "continue_if_expected"]
 
 IDLE_S = 5.0
 """A client that sends nothing for so long is answered RequestTimeout."""
 MEMORY = 256 * 1024 * 1024
 """Bytes of bodies held at a time; beyond that clients are told to slow down."""
-_FRAMING = 1024 * 1024
+FRAMING = 1024 * 1024
 """Bytes that aws-chunked may add to a body: signed chunks of 8 KiB add some 90 bytes each."""
 
 
@@ -36,11 +36,25 @@ class Bodies:
         Raises S3Error MissingContentLength, EntityTooLarge, SlowDown, IncompleteBody, RequestTimeout, InvalidArgument.
         """
         decoded = _decoded_length(request)
-        size = request.content_length if request.content_length is not None else decoded
-        if size is None or (decoded is None and request.content_length is None):
-            raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
-        limit = MAX_BODY + (_FRAMING if decoded is not None else 0)
-        if size > limit or (decoded or 0) > MAX_BODY:
+        if decoded is None:
+            if request.content_length is None:
+                raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
+            async with self.raw(request, request.content_length, MAX_BODY) as body:
+                yield body, {}
+            return
+        if decoded > MAX_BODY:
+            raise S3Error("EntityTooLarge", f"Your upload exceeds {MAX_BODY} bytes.")
+        size = decoded if request.content_length is None else request.content_length
+        async with self.raw(request, size, MAX_BODY + FRAMING) as framed:
+            yield decode(framed, decoded)
+
+    @asynccontextmanager
+    async def raw(self, request: web.BaseRequest, size: int, limit: int) -> AsyncIterator[bytes]:
+        """The body as it came, of at most `limit` bytes, `size` of which are expected.
+
+        Raises S3Error EntityTooLarge, SlowDown, IncompleteBody, RequestTimeout.
+        """
+        if size > limit:
             raise S3Error("EntityTooLarge", f"Your upload exceeds {MAX_BODY} bytes.")
         if size > self._free:
             raise S3Error("SlowDown", "Please reduce your request rate.")
@@ -50,7 +64,7 @@ class Bodies:
             body = await self._receive(request, limit)
             if request.content_length not in {None, len(body)}:
                 raise S3Error("IncompleteBody", "You did not provide the number of bytes your header promised.")
-            yield decode(body, decoded) if decoded is not None else (body, {})
+            yield body
         finally:
             self._free += size
 

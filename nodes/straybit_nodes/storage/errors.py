@@ -9,6 +9,7 @@ __all__ = ["INTEGRITY_CODES", "S3Error", "error_code", "error_xml"]
 _STATUS = {
     "AccessDenied": 403,
     "BadDigest": 400,
+    "BadGateway": 502,
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
     "EntityTooLarge": 400,

@@ -1,0 +1,112 @@
+"""Relays one request to a coordinator: bytes as they came, another try only when no reply came."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from straybit_nodes.dial import DialTable
+from straybit_nodes.http1 import Framing, HttpError, NoReply, Reply, talk
+from straybit_nodes.storage.errors import S3Error
+from straybit_nodes.storage.legs import Places
+from straybit_nodes.storage.request import MAX_BODY
+from straybit_nodes.topology import Role
+
+__all__ = ["DEADLINE_S", "RATE", "TRY_S", "Relay", "Relayed", "Request"]
+
+DEADLINE_S = 0.95
+"""For all tries of a request without its data, up to the head of a reply: below the client's own 1 s."""
+TRY_S = 0.5
+"""For one try: a coordinator that hangs leaves time for a second one."""
+RATE = 8 * 1024 * 1024
+"""Bytes per second that a deadline allows for besides."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What goes on to the coordinator: target and headers as they came, without what concerns one connection only."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    framing: Framing
+
+
+class Relayed(msgspec.Struct, frozen=True):
+    """How a request ended: the reply, the coordinator that gave it, and how many were tried."""
+
+    reply: Reply
+    coordinator: str
+    tries: int
+
+
+class RelayFailed(S3Error):
+    """No reply that could be passed on; `tries` coordinators were tried."""
+
+    def __init__(self, code: str, message: str, tries: int) -> None:
+        super().__init__(code, message)
+        self.tries = tries
+
+
+class Relay:
+    """Tries coordinators in order. `on_failure` is told (coordinator, why) of a try that failed once connected to."""
+
+    def __init__(self, places: Places, dials: DialTable, on_failure: Callable[[str, str], None]) -> None:
+        self._places = places
+        self._dials = dials
+        self._on_failure = on_failure
+
+    async def send(self, request: Request, candidates: Sequence[tuple[str, str]]) -> Relayed:
+        """Relay to the first of `candidates`, (storage node, its gossip member), that replies.
+
+        Raises RelayFailed: ServiceUnavailable when none replied within the deadline, BadGateway for a broken reply.
+        """
+        allowance = len(request.body) / RATE
+        deadline = time.monotonic() + DEADLINE_S + allowance
+        tries = 0
+        for node, member in candidates:
+            left = min(TRY_S + allowance, deadline - time.monotonic())
+            if left <= 0:
+                break
+            tries += 1
+            try:
+                return Relayed(await self._try(request, node, member, left), node, tries)
+            except (NoReply, OSError):
+                continue
+            except HttpError as error:
+                raise RelayFailed("BadGateway", f"The reply of {node} cannot be passed on: {error}.", tries) from error
+        raise RelayFailed("ServiceUnavailable", "No storage node answered; please try again.", tries)
+
+    async def _try(self, request: Request, node: str, member: str, left: float) -> Reply:
+        loop = asyncio.get_running_loop()
+        talking = replied = False
+        limit = asyncio.timeout(left)
+
+        def on_head(length: int) -> None:
+            nonlocal replied
+            replied = True
+            limit.reschedule(loop.time() + DEADLINE_S + length / RATE)
+
+        try:
+            async with limit, self._places.place(member) as address:
+                talking = True
+                stream = await self._dials.connect(address, Role.STORAGE)
+                return await talk(
+                    stream,
+                    request.method,
+                    request.target,
+                    headers=request.headers,
+                    body=request.body,
+                    framing=request.framing,
+                    limit=2 * MAX_BODY,
+                    on_head=on_head,
+                )
+        except (OSError, HttpError) as error:
+            if talking:
+                self._on_failure(node, str(error) or type(error).__name__)
+            if replied and isinstance(error, TimeoutError):
+                raise HttpError("its body did not come in time") from error
+            raise
