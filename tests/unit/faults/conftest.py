@@ -1,0 +1,106 @@
+"""A proxy in a process of its own, as users run it, and upstreams to stand behind it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from straybit_faults.client import ProxyServer
+
+
+class RunningProxy(ProxyServer):
+    """A proxy process and its client."""
+
+    def __init__(self, *options: str) -> None:
+        reader, writer = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "straybit_faults.proxy", "--port", "0", "--ready-fd", str(writer), *options],
+            pass_fds=[writer],
+            stderr=subprocess.PIPE,
+        )
+        os.close(writer)
+        with os.fdopen(reader) as ready:
+            host, _, port = ready.readline().strip().rpartition(":")
+        super().__init__(host, int(port))
+
+    def stop(self) -> str:
+        """End it and answer what it complained about."""
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=10)
+        assert self.process.returncode == 0, errors.decode()
+        return errors.decode()
+
+
+class Upstream:
+    """A listening socket behind one proxy; `connect` gives both ends of a new connection."""
+
+    def __init__(self, proxy: ProxyServer, name: str) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener.settimeout(10)
+        self.name = name
+        self.proxy = proxy
+        self.address = proxy.populate([(name, "127.0.0.1:0", f"127.0.0.1:{self.listener.getsockname()[1]}")])[name]
+        self.stack = ExitStack()
+
+    def connect(self) -> tuple[socket.socket, socket.socket]:
+        """The client's end and the server's end."""
+        client = self.stack.enter_context(socket.create_connection(self.address, timeout=10))
+        server, _ = self.listener.accept()
+        self.stack.enter_context(server)
+        server.settimeout(10)
+        for sock in (client, server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client, server
+
+    def close(self) -> None:
+        """Remove the proxy and close everything."""
+        self.stack.close()
+        self.listener.close()
+        self.proxy.delete(self.name)
+
+
+@pytest.fixture(scope="session")
+def proxy() -> Iterator[RunningProxy]:
+    """One proxy process for all tests; each brings its own links."""
+    running = RunningProxy()
+    yield running
+    assert "Traceback" not in running.stop()
+
+
+@pytest.fixture
+def start_proxy() -> Iterator[type[RunningProxy]]:
+    """The class itself, for a process of one's own; whatever is started is ended."""
+    started: list[RunningProxy] = []
+
+    class Started(RunningProxy):
+        def __init__(self, *options: str) -> None:
+            super().__init__(*options)
+            started.append(self)
+
+    yield Started
+    for running in started:
+        if running.process.poll() is None:
+            running.process.kill()
+        running.process.communicate()
+
+
+@pytest.fixture
+def upstream(proxy: RunningProxy, request: pytest.FixtureRequest) -> Iterator[Upstream]:
+    """A link of this test's own, `caller:callee`-shaped, through the common proxy."""
+    link = Upstream(proxy, f"client:{request.node.name.partition('[')[0]}")
+    yield link
+    link.close()
+
+
+@pytest.fixture(scope="module")
+def socket_link(proxy: RunningProxy) -> Iterator[Upstream]:
+    """A link for a whole module: Hypothesis runs its examples within one test."""
+    link = Upstream(proxy, "client:property")
+    yield link
+    link.close()
