@@ -133,9 +133,14 @@ class Core:
         return self._timers.next
 
     @property
-    def quiet(self) -> bool:
-        """No outbound work and no connection but subscribers'."""
-        return not self.places.busy and not self.places.waiting and len(self._inbound) == len(self._subscribers)
+    def subscribers(self) -> int:
+        """How many storage nodes are connected: one, or none."""
+        return len(self._subscribers)
+
+    @property
+    def inflight(self) -> int:
+        """Talks with other members under way, from either side."""
+        return len(self.places.busy) + len(self._inbound) - len(self._subscribers)
 
     def resume(self, now: float, contacts: Iterable[str] | None = None, *, ticks: bool = True) -> None:
         """Run. `contacts` are the configured members that may be spoken to before they are in the view; None: all."""

@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from straybit_nodes.gossip.merge import wins
 from straybit_nodes.gossip.messages import Digest, Entry, Row
 
-__all__ = ["View"]
+__all__ = ["View", "shown"]
+
+
+def shown(entry: Entry) -> dict[str, int]:
+    """An entry as /view shows it."""
+    return {
+        "address": entry.address,
+        "status": entry.status,
+        "load": entry.load,
+        "generation": entry.generation,
+        "version": entry.version,
+    }
 
 
 class View:
