@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from straybit_nodes.gossip import messages as m
 from straybit_nodes.gossip.codec import Bad, Frame, Framer, encode
 from straybit_nodes.gossip.layout import BODIES, HEADER, MAX_BODY

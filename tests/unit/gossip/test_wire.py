@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from straybit_faults.wire import GUARD_CLASSES, FieldClass, Lost, Message
 from straybit_nodes.gossip import messages as m
 from straybit_nodes.gossip.codec import Framer, encode
