@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +16,6 @@ from straybit_nodes.balancer.route import Router
 from straybit_nodes.config import NodeConfig
 from straybit_nodes.control import Member, Routes, control_routes, member_routes
 from straybit_nodes.dial import DialTable
-from straybit_nodes.gossip.messages import Entry
 from straybit_nodes.http1 import Framing, Reply
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
@@ -67,12 +66,11 @@ class Talker(Member, Places, Protocol):
     def port(self) -> int:
         """Where gossip is spoken."""
 
-    @property
     def marked(self) -> Collection[str]:
         """Members marked failed."""
 
-    def entries(self) -> Mapping[str, Entry]:
-        """What gossip knows, by owner."""
+    def entries(self) -> dict[str, dict[str, int]]:
+        """What gossip knows: `{owner: {"address", "status", "load", "generation", "version"}}`."""
 
     async def open(self, host: str, port: int) -> None:
         """Listen for gossip; run unless held. Raises OSError."""
@@ -118,9 +116,10 @@ class BalancerNode:
         """Listen for gossip and for clients; run unless held. Raises OSError, ValueError without `gossip_listen`."""
         if self._config.gossip_listen is None:
             raise ValueError(f"{self._config.service.name} is a balancer and needs gossip_listen in its configuration")
-        self._serving = not self._config.held
         await self._member.open(*self._config.gossip_listen)
         await self._listener.open(*self._config.listen)
+        if not self._config.held:
+            await self.resume(None)
 
     async def close(self) -> None:
         """End everything."""
@@ -193,8 +192,8 @@ class BalancerNode:
         return _response(relayed)
 
     def _candidates(self, request: web.BaseRequest) -> list[tuple[str, str]]:
-        statuses = {owner: entry.status for owner, entry in self._member.entries().items()}
-        names = self._router.candidates(request.method, request.raw_path, statuses, self._member.marked)
+        statuses = {owner: entry["status"] for owner, entry in self._member.entries().items()}
+        names = self._router.candidates(request.method, request.raw_path, statuses, self._member.marked())
         return [(name, self._router.member(name)) for name in names]
 
     def _count(self, request: web.BaseRequest, account: Account, seconds: float) -> None:

@@ -4,7 +4,18 @@ import hashlib
 
 import pytest
 
-KEYS = ["plain", "with space", "ünïcode/ключ/鍵", "a%2Fb", "..", "../../etc/passwd", "a//b///c", "/lead", "a/", "x" * 1024]
+KEYS = [
+    "plain",
+    "with space",
+    "ünïcode/ключ/鍵",
+    "a%2Fb",
+    "..",
+    "../../etc/passwd",
+    "a//b///c",
+    "/lead",
+    "a/",
+    "x" * 1024,
+]
 
 
 @pytest.fixture
