@@ -122,6 +122,8 @@ class Connection:
         self.finished_streams += 1
         if self.finished_streams == 2:
             self.close()
+        elif stream.closing:
+            (self.down if stream is self.up else self.up).stop()
 
     def broken(self, stream: Stream, error: OSError) -> None:
         """Reading from the sender of `stream` failed: an upstream that refuses, or a reset to pass on."""

@@ -47,6 +47,7 @@ class Stream:
     """Bytes from `source` to `sink`; the last stage of its own chain, and its stages' line."""
 
     __slots__ = (
+        "closing",
         "connection",
         "direction",
         "editor",
@@ -86,6 +87,7 @@ class Stream:
         self.hung = False
         self.ended = False  # the sender's half is closed
         self.ending = False  # the receiver is to be told once all is sent
+        self.closing = False  # then close the whole connection
         self.held = 0
         self.room = BUFFER
         self.short_reads = 0
@@ -208,6 +210,11 @@ class Stream:
         self.received += count
         return count
 
+    def stop(self) -> None:
+        """Read no more; what is under way still arrives."""
+        if not self.ended:
+            self._end()
+
     def _end(self) -> None:
         self.ended = True
         self.connection.paused(self, True)
@@ -259,6 +266,8 @@ class Stream:
 
     def end(self) -> None:
         """Close the receiver's half once everything is sent."""
+        if self.ending or self.connection.closed:
+            return
         self.ending = True
         if not self.is_blocked:
             self.connection.finished(self)
@@ -296,8 +305,8 @@ class Stream:
         if old_editor is not None and editor is None:
             old_editor.release()
             old_editor.drop()
-        for stage in gone:
-            stage.release()
+        for stage in self.stages:
+            stage.release() if stage in gone else stage.update()
         if self.connection.closed:
             return
         chain: list[Any] = [*([editor] if editor is not None else ()), *stages, self]
@@ -343,10 +352,6 @@ class Stream:
         if not self.connection.closed:
             self.connection.paused(self, self.is_blocked or self.ended)
             self.pump()
-
-    def close(self) -> None:
-        """Close the whole connection once what is left was sent."""
-        self.connection.close()
 
     def reset(self) -> None:
         """Close the whole connection with RST to both ends."""

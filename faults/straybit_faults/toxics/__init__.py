@@ -1,18 +1,28 @@
 """Toxics: one per file, whose attributes are its fields, registered here in one line each."""
 
+from straybit_faults.toxics.bandwidth import Bandwidth
 from straybit_faults.toxics.base import Armed, Line, Next, Stage, Timer, Toxic
 from straybit_faults.toxics.bitflip import BitFlip
 from straybit_faults.toxics.content import Content, Matcher
 from straybit_faults.toxics.latency import Latency
+from straybit_faults.toxics.limit_data import LimitData
+from straybit_faults.toxics.reset_peer import ResetPeer
 from straybit_faults.toxics.setbyte import SetByte
+from straybit_faults.toxics.slicer import Slicer
+from straybit_faults.toxics.slow_close import SlowClose
 from straybit_faults.toxics.timeout import Timeout
 
 __all__ = ["TOXICS", "Armed", "Content", "Line", "Matcher", "Next", "Stage", "Timer", "Toxic"]
 
 TOXICS: dict[str, type[Toxic]] = {
+    "bandwidth": Bandwidth,
     "bitflip": BitFlip,
     "latency": Latency,
+    "limit_data": LimitData,
+    "reset_peer": ResetPeer,
     "setbyte": SetByte,
+    "slicer": Slicer,
+    "slow_close": SlowClose,
     "timeout": Timeout,
 }
 """Type, as the API names it, to attributes."""

@@ -35,6 +35,9 @@ class Line(Protocol):
     held: int
     """Bytes in all stages; reading stops above `room`."""
 
+    closing: bool
+    """Whether the connection is to be closed as soon as the end of this direction reached the receiver."""
+
     @property
     def number(self) -> int:
         """Which connection of its proxy, from 0."""
@@ -50,9 +53,6 @@ class Line(Protocol):
 
     def resume(self) -> None:
         """Read on: a stage let bytes go."""
-
-    def close(self) -> None:
-        """Close the whole connection."""
 
     def reset(self) -> None:
         """Close the whole connection with RST to both ends."""
@@ -104,6 +104,14 @@ class Stage(Generic[T]):
     def end(self) -> None:
         """The sender has closed its half."""
         self.next.end()
+
+    def finish(self) -> None:
+        """Close the connection once what has gone on before is sent."""
+        self.line.closing = True
+        self.next.end()
+
+    def update(self) -> None:
+        """The toxic's attributes may have changed."""
 
     def release(self) -> None:
         """The toxic is gone: let go at once of all that is held."""

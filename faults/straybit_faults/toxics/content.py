@@ -37,7 +37,7 @@ class Decision(msgspec.Struct, frozen=True):
     draws: tuple[Draw, ...] = ()
 
 
-class Content(Toxic, kw_only=True):
+class Content(Toxic, kw_only=True, omit_defaults=True):
     """The aim. `control` does everything but change the bytes; `until` is the first ordinal that is left alone."""
 
     connection: int | None = None

@@ -11,7 +11,7 @@ __all__ = ["Latency"]
 
 
 class Latency(Toxic, kw_only=True):
-    """Milliseconds; negative ones count as 0. The close follows the last byte at once."""
+    """Milliseconds; a sum below 0 counts as 0. The close follows the last byte at once."""
 
     latency: int = 0
     jitter: int = 0
@@ -30,35 +30,27 @@ class _LatencyStage(Stage[Latency]):
 
     def __init__(self, armed: Armed[Latency], line: Line) -> None:
         super().__init__(armed, line)
-        self.queue: deque[tuple[float, bytes]] = deque()
+        self.queue: deque[tuple[float, float, bytes]] = deque()
+        """Time of arrival, random number and bytes."""
         self.timer: Timer | None = None
-        self.last = 0.0
+        self.last = 0.0  # when the last byte went on: order is kept whatever the jitter
         self.ended = False
 
     def push(self, data: bytes | bytearray | memoryview) -> None:
-        toxic = self.toxic
-        delay = toxic.delay_s(self.line.random() if toxic.jitter else 0.5)
-        self.last = max(self.last, self.line.now() + delay)
-        self.queue.append((self.last, bytes(data)))
+        chance = self.line.random() if self.toxic.jitter else 0.5
+        self.queue.append((self.line.now(), chance, bytes(data)))
         self.line.held += len(data)
         if self.timer is None:
-            self.timer = self.line.at(self.last, self.fire)
-
-    def fire(self) -> None:
-        self.timer = None
-        now = self.line.now()
-        while self.queue and self.queue[0][0] <= now:
-            self._hand_on()
-        if self.queue:
-            self.timer = self.line.at(self.queue[0][0], self.fire)
-        elif self.ended:
-            self.next.end()
-        self.line.resume()
+            self._arm()
 
     def end(self) -> None:
         self.ended = True
         if not self.queue:
             self.next.end()
+
+    def update(self) -> None:
+        self.drop()
+        self._arm()
 
     def release(self) -> None:
         self.drop()
@@ -70,8 +62,28 @@ class _LatencyStage(Stage[Latency]):
     def drop(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
+            self.timer = None
+
+    def _arm(self) -> None:
+        if self.queue:
+            self.timer = self.line.at(self._due(), self._fire)
+
+    def _due(self) -> float:
+        arrived, chance, _ = self.queue[0]
+        return max(self.last, arrived + self.toxic.delay_s(chance))
+
+    def _fire(self) -> None:
+        now = self.line.now()
+        self.timer = None
+        while self.queue and (due := self._due()) <= now:
+            self.last = due
+            self._hand_on()
+        self._arm()
+        if self.ended and not self.queue:
+            self.next.end()
+        self.line.resume()
 
     def _hand_on(self) -> None:
-        data = self.queue.popleft()[1]
+        data = self.queue.popleft()[2]
         self.line.held -= len(data)
         self.next.push(data)

@@ -23,17 +23,19 @@ class _TimeoutStage(Stage[Timeout]):
     def __init__(self, armed: Armed[Timeout], line: Line) -> None:
         super().__init__(armed, line)
         toxic = armed.attributes
-        self.timer: Timer | None = line.at(line.now() + toxic.timeout / 1000, line.close) if toxic.timeout > 0 else None
+        self.timer: Timer | None = (
+            line.at(line.now() + toxic.timeout / 1000, self.finish) if toxic.timeout > 0 else None
+        )
 
     def push(self, data: bytes | bytearray | memoryview) -> None:
         pass
 
     def end(self) -> None:
-        self.line.close()
+        self.finish()
 
     def release(self) -> None:
         self.drop()
-        self.line.close()
+        self.finish()
 
     def drop(self) -> None:
         if self.timer is not None:

@@ -98,9 +98,8 @@ def test_a_dead_upstream_closes_the_client_and_leaves_others_alone(upstream: Any
     with socket.create_server(("127.0.0.1", 0)) as spare:
         port = spare.getsockname()[1]
     address = proxy.populate([("client:dead", "127.0.0.1:0", f"127.0.0.1:{port}")])["client:dead"]
-    with socket.create_connection(address, timeout=5) as client:
-        with contextlib.suppress(ConnectionResetError):
-            assert client.recv(1) == b""
+    with socket.create_connection(address, timeout=5) as client, contextlib.suppress(ConnectionResetError):
+        assert client.recv(1) == b""
     client, server = upstream.connect()
     client.sendall(b"alive")
     assert server.recv(5) == b"alive"
