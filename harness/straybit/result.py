@@ -185,7 +185,7 @@ def _expected_run(sub: SubRun, result: RunResult) -> Expectation:
     return Expectation(
         text=f"{sub.folder} ends {sub.expect.value}",
         met=ends or result.verdict is Verdict.NO_VERDICT,
-        detail=f"it ended {result.verdict.value}",
+        detail="" if ends else f"it ended {result.verdict.value}",
     )
 
 

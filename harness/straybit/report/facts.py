@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
-from straybit_nodes.defences import DEFENCES, GROUPS
 
 from straybit.outcome import DANGEROUS, Outcome
 from straybit.records import Expectation, Trial, TrialKind, Verdict
 from straybit.result import RunResult, Series
 from straybit.stats import Spread, at_most, spread, wilson
+from straybit_nodes.defences import DEFENCES, GROUPS
 
 __all__ = [
     "LIST_LIMIT",
@@ -41,7 +41,7 @@ __all__ = [
 LIST_LIMIT = 5
 """How many names a sentence lists before it says how many more there are."""
 
-WORDS = {Verdict.MET: "Held", Verdict.NOT_MET: "Did not hold", Verdict.NO_VERDICT: "No verdict"}
+_WORDS = {Verdict.MET: "Held", Verdict.NOT_MET: "Did not hold", Verdict.NO_VERDICT: "No verdict"}
 
 
 def seconds(value: float | None) -> str:
@@ -51,7 +51,7 @@ def seconds(value: float | None) -> str:
     if value < 0.1:
         return f"{value * 1000:.2g} ms" if value < 0.00995 else f"{value * 1000:.0f} ms"
     if value < 120:
-        return f"{value:.2g} s" if value < 9.95 else f"{value:.1f} s"
+        return f"{value:.2g} s" if value < 9.95 else f"{value:.3g} s"
     minutes = round(value / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
@@ -95,18 +95,55 @@ def sentence(result: RunResult) -> str:
     """The verdict in one sentence, which stands alone."""
     if result.verdict is Verdict.NO_VERDICT:
         more = f" (and {len(result.reasons) - 1} more)" if len(result.reasons) > 1 else ""
-        return f"No verdict: {result.reasons[0] if result.reasons else 'nothing is known'}{more}."
-    flips = sum(count for _, count in tally(result))
-    ended = ", ".join(f"{count} {outcome}" for outcome, count in tally(result))
-    trials = f"; {_times(flips, 'trial')}: {ended}" if flips else ""
-    return f"{WORDS[result.verdict]}: {_met(result.expectations)}{trials}."
+        return f"No verdict: {_line(result.reasons[0]) if result.reasons else 'nothing is known'}{more}."
+    if result.runs:
+        word = "As expected" if result.verdict is Verdict.MET else "Not as expected"
+        return f"{word}: {_held(result.runs)}; {_met(result.expectations)}."
+    return f"{_WORDS[result.verdict]}: {_ended(result)}{_met(result.expectations)}."
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def _held(runs: Sequence[RunResult]) -> str:
+    """How many runs held, apart for those with and without defences."""
+    parts = []
+    for words, some in (
+        ("undefended", [run for run in runs if not run.defences]),
+        ("defended", [run for run in runs if run.defences]),
+    ):
+        if some:
+            held = sum(run.verdict is Verdict.MET for run in some)
+            parts.append(f"{held or 'none'} of {_times(len(some), f'{words} run')} held")
+    return ", ".join(parts)
+
+
+def _ended(result: RunResult) -> str:
+    """How the fault trials ended and who noticed: `6 flips, all SPREAD and sticky, noticed by nobody; `."""
+    counts, trials = tally(result), counted(result)
+    if not trials:
+        return ""
+    total = sum(count for _, count in counts)
+    all_of = len(counts) == 1 and total > 1
+    ended = f"all {counts[0][0]}" if all_of else ", ".join(f"{count} {outcome}" for outcome, count in counts)
+    sticky = " and sticky" if all(trial.sticky for trial in trials) else ""
+    names = sorted({name for trial in trials for name in trial.detected_by})
+    noticed = " and ".join(names) if len(names) < 3 else f"{len(names)} defences and checks"
+    return f"{_times(total, 'trial')}, {ended}{sticky}, noticed by {noticed or 'nobody'}; "
 
 
 def _met(expectations: Sequence[Expectation]) -> str:
     missed = sum(not expectation.met for expectation in expectations)
     if missed:
         return f"{missed} of {_times(len(expectations), 'expectation')} not met"
-    return f"all of {_times(len(expectations), 'expectation')} met" if expectations else "no expectation was set"
+    return (
+        f"{_times(len(expectations), 'expectation')}, all met"
+        if len(expectations) > 1
+        else "the expectation met"
+        if expectations
+        else "no expectation was set"
+    )
 
 
 class Share(msgspec.Struct, frozen=True):

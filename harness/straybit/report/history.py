@@ -67,7 +67,8 @@ def happened_here(result: RunResult) -> tuple[Moment, ...]:
     zero = min(sent, default=0.0)
     moments = [Moment(alarm.at_s, f"{alarm.name} names {alarm.culprit}") for alarm in result.alarms]
     moments += [Moment(stage.at_s, f"restore: {stage.name}") for stage in result.restore]
-    moments += [Moment(phase.at_s, _phase(phase)) for phase in result.timeline if phase.at_s > zero]
+    staged = {stage.at_s for stage in result.restore}
+    moments += [Moment(p.at_s, _phase(p)) for p in result.timeline if p.at_s > zero and p.at_s not in staged]
     moments += [m for name, series in result.measurements.requests.items() for m in _success(name, series, zero)]
     moments += _detections(result)
     if sent:

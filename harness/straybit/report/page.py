@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -22,6 +23,9 @@ FULL_LIMIT = 12
 
 OPEN_LIMIT = 2
 """How many of those stand open when the page is opened."""
+
+
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|s|ms|min|h)\b|%)")
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -65,8 +69,17 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"seconds": facts.seconds, "slug": lambda text: text.lower().replace("_", "-")}
+    environment.filters |= {"seconds": _seconds, "bound": _bound, "slug": str.lower}
     return environment.get_template("page.html.j2")
+
+
+def _bound(text: str) -> str:
+    """The text with its numbers bound to their units, so that no line breaks between them."""
+    return _UNIT.sub("\u00a0", text)
+
+
+def _seconds(value: float | None) -> str:
+    return _bound(facts.seconds(value))
 
 
 def _run(run: RunResult) -> dict[str, Any]:
@@ -80,7 +93,9 @@ def _run(run: RunResult) -> dict[str, Any]:
         "dangerous": facts.detected_share(trials, DANGEROUS),
         "silent": facts.detected_share(trials, frozenset({Outcome.SILENT})),
         "expected": sum(t.expected is t.outcome and t.outcome in DANGEROUS for t in trials),
-        "detections": _detections(run, trials),
+        "detections": [row for row in _detections(run, trials) if row[1].events],
+        "quiet": [name for name, share, _ in _detections(run, trials) if not share.events and name != "nobody"],
+        "missed": sum(not t.detected_by for t in trials),
         "timings": [(t, draw.strip_plot(t, high)) for t in timings],
         "timings_axis": draw.log_axis(high),
         "success": _success(run),

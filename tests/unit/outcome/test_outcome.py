@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from straybit.outcome import DANGEROUS, TABLE, Evidence, Outcome, by_luck, judge, outcomes_table
 
 OK = Evidence(delivered=True)

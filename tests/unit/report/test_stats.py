@@ -2,6 +2,7 @@
 
 import pytest
 from scipy.stats import binomtest
+
 from straybit.stats import at_most, percentile, sample_size, spread, wilson
 
 
