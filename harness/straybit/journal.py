@@ -75,9 +75,12 @@ class Journal:
         return self._clock() - self.start
 
     def write(self, record: Record) -> None:
-        """Append one line and hand it to the kernel before returning. Raises OSError, and ValueError once closed."""
+        """Append one line and hand it to the kernel before returning.
+
+        Raises ValueError for a record that would not read back (a wrong type, a NaN) and once closed; OSError.
+        """
         name = _NAMES[type(record)]
-        members = msgspec.json.encode(record)[1:-1]
+        members = _encode(record)[1:-1]
         with self._lock:
             head = b'{"seq":%d,"t":%.6f,"event":"%s"' % (self._seq, max(self.now(), 0.0), name.encode())
             body = head + (b"," + members if members else b"") + b"}"
@@ -99,6 +102,30 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _encode(record: Record) -> bytes:
+    """The record as JSON that is sure to be read back; bytes that were no text are shown by their escapes."""
+    try:
+        encoded = msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_printable(msgspec.to_builtins(record)))
+    try:
+        msgspec.json.decode(encoded, type=type(record))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"a {type(record).__name__} that could not be read back: {error}") from None
+    return encoded
+
+
+def _printable(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_printable(key): _printable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_printable(item) for item in value]
+    return value
 
 
 class _Head(msgspec.Struct):

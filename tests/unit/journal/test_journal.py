@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from straybit.journal import Journal, JournalDamaged, JournalRefused, read_journal
 from straybit.records import EVENTS, Alarm, Expectation, Interrupted, LogLine, RunEnded, RunStarted, Sample
 
@@ -176,6 +177,27 @@ def test_any_text_survives(tmp_path_factory, text, fields):
     line = LogLine(at_s=0.5, service="gossip-1", what=text, fields=fields)
     write(path, [STARTED, line, RunEnded()])
     assert read_journal(path)[1].record == line
+
+
+def test_bytes_that_are_no_text_are_kept_as_escapes(path):
+    """A damaged name out of a raw view need not be UTF-8, and must not stop the journal."""
+    name = b"gossip-\xff".decode("utf-8", "surrogateescape")
+    write(path, [STARTED, LogLine(at_s=0.0, service=name, what="x", fields={name: [name, 1]}), RunEnded()])
+    line = read_journal(path)[1].record
+    assert line == LogLine(
+        at_s=0.0, service="gossip-\\udcff", what="x", fields={"gossip-\\udcff": ["gossip-\\udcff", 1]}
+    )
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), "soon", None])
+def test_what_could_not_be_read_back_is_not_written(path, wrong):
+    """A record with a wrong type fails at once, where it was made, and leaves the journal whole."""
+    with Journal(path) as journal:
+        journal.write(STARTED)
+        with pytest.raises(ValueError, match="Alarm that could not be read back"):
+            journal.write(Alarm(name="a", culprit="b", at_s=wrong))
+        journal.write(RunEnded())
+    assert len(read_journal(path)) == 2
 
 
 def test_no_member_hides_behind_the_lines_own():
