@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from straybit.trial import Trial
     from straybit_faults.flip import Flip
 
-__all__ = ["Cluster", "Exit", "Services", "Spec"]
+__all__ = ["PROXY", "Cluster", "Exit", "Services", "Spec"]
 
+PROXY = "proxy"
+"""The proxy server's name among processes."""
 WORKERS = 8
 """Control calls under way at a time; on few cores more only wait for each other."""
 
@@ -60,7 +62,7 @@ class Services(Protocol):
         """Start a service that has ended, at the same ports and with the same data, running."""
 
     def pid(self, name: str) -> int:
-        """The process id on this machine, of the last process of that service."""
+        """The process id on this machine, of the last process of that service, or of the proxy server."""
 
     def exits(self) -> tuple[Exit, ...]:
         """Those that ended unasked, in order."""
@@ -286,11 +288,11 @@ class Cluster:
         self._services.start(name)
 
     def pid(self, name: str) -> int:
-        """The process id of a service."""
-        return self._services.pid(self._named(name))
+        """The process id of a service, or of the proxy server, whose name is `proxy`."""
+        return self._services.pid(name if name == PROXY else self._named(name))
 
     def exits(self) -> tuple[Exit, ...]:
-        """The services that ended unasked, in order: crashes."""
+        """The services that ended unasked, in order: crashes; the proxy server among them."""
         return self._services.exits()
 
     def keep(self, name: str, make: Callable[[], C]) -> C:

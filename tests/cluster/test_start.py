@@ -74,8 +74,7 @@ def test_closed_cluster_leaves_no_process_and_no_port(backend):
     cluster.close()
     assert not any(map(psutil.pid_exists, pids))
     for port in ports:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", port))
+        socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_node_that_dies_is_an_error_with_its_last_words(backend, tmp_path):

@@ -15,14 +15,12 @@ from straybit.backends import BackendError
 from straybit.backends._messages import Exited
 from straybit.backends._readiness import await_answer
 from straybit.backends.nursery import Nursery, NurseryError
-from straybit.cluster import Exit
+from straybit.cluster import PROXY, Exit
 from straybit.control import Control
 from straybit_nodes.config import NodeConfig
 
-__all__ = ["PROXY", "Processes"]
+__all__ = ["Processes"]
 
-PROXY = "proxy"
-"""The name under which the proxy's own exit is reported."""
 GRACE_S = 2.0
 """From SIGTERM to SIGKILL."""
 GONE_S = 5.0
@@ -217,5 +215,5 @@ class Processes:
 def _tail(path: Path, count: int) -> list[str]:
     try:
         return path.read_text(errors="replace").splitlines()[-count:]
-    except FileNotFoundError:
+    except OSError:
         return []

@@ -13,11 +13,11 @@ from typing import Self
 
 from straybit.backends import BackendError
 from straybit.backends._messages import Exited
-from straybit.backends._processes import PROXY, Processes
+from straybit.backends._processes import Processes
 from straybit.backends._readiness import await_agreement, await_answer, await_proxy
 from straybit.backends._wiring import HOST, Wiring, configs, ports_needed, share_out
 from straybit.backends.nursery import Nursery, NurseryError
-from straybit.cluster import Cluster, Exit, Spec
+from straybit.cluster import PROXY, Cluster, Exit, Spec
 from straybit.control import Control
 from straybit.observe import Follower, Observation, Observers
 from straybit_faults.client import ProxyServer
