@@ -12,6 +12,10 @@ from straybit_nodes.storage.store import Store
 __all__ = ["LocalReplica", "Replica", "ReplicaError"]
 
 
+_INLINE = 64 * 1024
+"""Bytes up to which a read is not worth a thread: it costs less than handing it over."""
+
+
 class ReplicaError(Exception):
     """A replica did not do its part: no place, no connection, no sound answer, or damage; the message says which."""
 
@@ -40,7 +44,7 @@ class Replica(Protocol):
 
 
 class LocalReplica:
-    """The node's own store; what touches the disk runs in a thread.
+    """The node's own store; writes and long reads run in a thread.
 
     `verify` compares stored bytes with their checksum on every read (`read-verify`);
     `on_damage` is told (bucket, key, why) when they differ, and the read fails here.
@@ -72,6 +76,8 @@ class LocalReplica:
         if record is None or record.deleted:
             return None if record is None else (record, b"")
         try:
+            if record.size <= _INLINE:
+                return self.store.read(bucket, key, verify=self._verify)
             return await asyncio.to_thread(self.store.read, bucket, key, verify=self._verify)
         except Damaged as error:
             raise self._damaged(bucket, key, error) from error

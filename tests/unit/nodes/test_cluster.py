@@ -1,7 +1,5 @@
 """Storage nodes, gossip nodes and a balancer together on loopback."""
 
-import pytest
-
 
 def test_what_is_put_through_the_balancer_is_on_two_nodes_at_least(mini):
     """A write is acknowledged by a quorum of holders, and a read through the balancer gives it back."""
