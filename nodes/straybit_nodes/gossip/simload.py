@@ -50,6 +50,7 @@ class Load:
         self.rng = Random(seed)
         self.ends: list[tuple[float, str, bool]] = []
         self._numbers = 0
+        self._factor = 1.0
         self._legs: dict[tuple[str, int], Callable[[int | None], None]] = {}
         self._conns: dict[str, tuple[object, int]] = {}
         self._regions: dict[str, tuple[list[str], list[str]]] = {}
@@ -64,12 +65,16 @@ class Load:
         ends = [ok for began, where, ok in self.ends if where == region and since <= began < until]
         return sum(ends) / len(ends) if ends else float("nan")
 
+    def scale(self, factor: float) -> None:
+        """From now on, that many times the load."""
+        self._factor *= factor
+
     def _later(self, region: str, rate: float) -> None:
         def come() -> None:
             self._begin(region)
             self._later(region, rate)
 
-        self.net.after(self.rng.expovariate(rate), come)
+        self.net.after(self.rng.expovariate(rate * self._factor), come)
 
     # Client and balancer
 

@@ -124,6 +124,12 @@ class SimNet:
         self.hosts[name].core.clear()
         self._carry_out(self.hosts[name])
 
+    def exchange(self, name: str, peer: str) -> None:
+        """One exchange now, as far as `name` has a place for it."""
+        if self.hosts[name].up:
+            self.hosts[name].core.round(self.now, peer)
+            self._carry_out(self.hosts[name])
+
     def crash(self, name: str) -> None:
         """SIGKILL: connections break, nobody listens."""
         host = self.hosts[name]

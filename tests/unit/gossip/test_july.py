@@ -1,0 +1,214 @@
+"""Why July collapses: the mechanisms make the storm, each of them is needed, and what ends it.
+
+The figures of many seeds come from `python -m straybit_nodes.gossip.simjuly`.
+"""
+
+import pytest
+
+from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.gossip.simjuly import REMOVED, flips_of_july, play, rolling_restart, staged_clear
+from straybit_nodes.gossip.simnet import FieldFlip
+from straybit_nodes.topology import Topology
+
+SEEDS = (1, 2)
+REGIONS = {"eu", "us"}
+
+
+def worst(played, since_s=2.5, until_s=7.5):
+    return min(played.success(since_s, until_s).values())
+
+
+@pytest.mark.parametrize("seed", [*SEEDS, 3])
+def test_six_flipped_bits_bring_both_regions_down(seed):
+    """With every mechanism in place almost no request succeeds for five seconds, and poison is everywhere."""
+    played = play(Rules(), seed=seed)
+    assert max(played.success(2.5, 7.5).values()) < 0.05
+    owners = {owner for _, owner in played.poisoned()}
+    assert owners
+    assert {member for member, _ in played.poisoned()} == set(played.net.hosts)
+
+
+def test_gossip_takes_nearly_all_slot_time():
+    """In the collapse almost everything that slots are spent on is talk, little of it before a request."""
+    played = play(Rules(), seed=1)
+    spent = {}
+    for host in played.net.hosts.values():
+        if not host.core.balancer:
+            for work, seconds in host.core.places.spent(played.net.now).items():
+                spent[work] = spent.get(work, 0.0) + seconds
+    assert spent["verify"] + spent["tell"] + spent["gossip"] > 3 * spent["request"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("row", [name for name in REMOVED if name != "nothing"])
+def test_without_any_one_mechanism_nothing_collapses(row, seed):
+    """With one mechanism removed each region keeps at least 40 % of at least 40 requests, though the poison stays."""
+    length_s = 5.0 if row == "the bound on slots" else 7.5  # without the bound a storm is work without end
+    played = play(REMOVED[row], seed=seed, length_s=length_s)
+    assert worst(played, length_s - 5, length_s) >= 0.4
+    for region in REGIONS:
+        assert sum(where == region and began >= played.over for began, where, _ in played.load.ends) >= 40
+    if row == "owners believe others":
+        assert played.poisoned() == set()
+    else:
+        assert played.poisoned()
+
+
+@pytest.mark.parametrize("rules", [Rules(tell_count=0), Rules(verify_retries=0)], ids=["rumours", "retries"])
+def test_rumours_or_retries_alone_do_not_save_it(rules):
+    """Removing only one of the two still ends in collapse."""
+    assert max(play(rules, seed=1, length_s=12).success(7, 12).values()) < 0.3
+
+
+@pytest.mark.parametrize("how", ["crash", "pause"])
+@pytest.mark.parametrize("name", ["gossip-2", "gossip-6"])
+def test_a_clean_failure_recovers(how, name):
+    """One crashed or paused server and no flip: both regions are back at 100 % within five seconds, and stay."""
+    played = play(Rules(), seed=4, flips=[], act=lambda net: getattr(net, how)(name), length_s=12)
+    assert worst(played, 5, 10.9) == 1.0
+
+
+@pytest.mark.parametrize("how", ["crash", "pause"])
+def test_one_that_comes_back_is_taken_back(how):
+    """After a short absence nobody marks the server any more."""
+
+    def absence(net):
+        getattr(net, how)("gossip-2")
+        net.after(2.0, lambda: (net.restart if how == "crash" else net.unpause)("gossip-2"))
+
+    played = play(Rules(), seed=5, flips=[], act=absence, length_s=9)
+    assert all(not host.core.marks for host in played.net.hosts.values())
+    assert worst(played, 4, 8) == 1.0
+
+
+def test_a_rolling_restart_does_not_help():
+    """Every member restarted in turn learns the poison again from its peers."""
+    played = play(Rules(), seed=2, act=rolling_restart, length_s=16)
+    assert {member for member, _ in played.poisoned()} == set(played.net.hosts)
+    assert max(played.success(11, 15).values()) < 0.05
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_staged_clear_restores_everything(seed):
+    """Stop all, clear all, start in batches: no poison is left and every request succeeds."""
+    played = play(Rules(), seed=seed, act=staged_clear, length_s=11)
+    assert played.poisoned() == set()
+    assert worst(played, 6, 10) == 1.0
+
+
+@pytest.mark.parametrize("keep", ["gossip-3", "lb-3"])
+def test_one_that_keeps_its_state_poisons_everyone_again(keep):
+    """A single member that was not cleared brings everything back, the outage included."""
+    played = play(Rules(), seed=2, act=lambda net: staged_clear(net, keep), length_s=14)
+    assert {member for member, _ in played.poisoned()} == set(played.net.hosts)
+    assert max(played.success(10, 13).values()) < 0.05
+
+
+def test_shedding_load_does_not_help():
+    """With a tenth of the requests the storm goes on: it feeds on gossip, not on load."""
+    played = play(Rules(), seed=1, length_s=4)
+    played.load.scale(0.1)
+    played.net.run(played.net.now + 8)
+    assert max(played.success(6, 11).values()) < 0.05
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gossip_crc_alone_leaves_no_dip(seed):
+    """Every flip is refused and counted, nothing is adopted, and no request fails."""
+    played = play(Rules(), seed=seed, defences=["gossip-crc"])
+    assert sum(host.core.detections["gossip-crc"] for host in played.net.hosts.values()) == 6
+    assert played.poisoned() == set()
+    assert min(played.success(1 - played.over, 7).values()) == 1.0
+
+
+@pytest.mark.parametrize("field", ["generation", "version"])
+@pytest.mark.parametrize("defences", [[], ["value-bounds"]], ids=["off", "on"])
+def test_value_bounds_stop_jumps_of_generation_and_version(field, defences):
+    """A high bit of a generation or a version spreads everywhere and sticks without it, and nowhere with it."""
+    flips = [FieldFlip("gossip-1", "gossip-2", "gossip-3", field, 40)]
+    played = play(Rules(), seed=1, defences=defences, flips=flips, length_s=3)
+    holders = [name for name, host in played.net.hosts.items() if getattr(entry(host, "gossip-3"), field) >> 40]
+    assert len(holders) == (0 if defences else len(played.net.hosts))
+    assert sum(host.core.detections["value-bounds"] for host in played.net.hosts.values()) == len(defences)
+    assert min(played.success(0, 2).values()) == 1.0
+
+
+def entry(host, owner):
+    return host.core.view.entries[owner]
+
+
+def test_value_bounds_do_not_stop_addresses():
+    """Every address is possible, so July happens with them as without."""
+    played = play(Rules(), seed=1, defences=["value-bounds"])
+    assert max(played.success(2.5, 7.5).values()) < 0.05
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_failed_peer_damping_prevents_the_collapse(seed):
+    """With talk about failed members bounded the poison stays, and each region keeps at least 40 %."""
+    played = play(Rules(), seed=seed, defences=["failed-peer-damping"])
+    assert worst(played) >= 0.4
+    assert played.poisoned()
+
+
+def test_failed_peer_damping_bounds_the_measured_rate():
+    """Reopenings, tells and verifications about one member stay within the bound on, and far beyond it off."""
+    on, off = (play(Rules(), seed=1, defences=defences) for defences in (["failed-peer-damping"], []))
+
+    def most(played, kind):
+        return max(host.core.talk[kind, "done"] for host in played.net.hosts.values())
+
+    owners = 3
+    bound = owners * (on.net.now / 2.0 + 1)
+    for kind in ("reopen", "tell", "verify"):
+        assert most(on, kind) <= bound
+    assert most(off, "verify") > bound
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gossip_alarm_fires_in_the_storm_and_names_a_poisoned_server(seed):
+    """Within two seconds of the first harm every gossip node's alarm has fired, naming owners of flipped entries."""
+    played = play(Rules(), seed=seed, defences=["gossip-alarm"])
+    owners = {flip.owner for flip in flips_of_july(Topology(), seed)}
+    alarms = [(at, name, fields["culprit"]) for at, name, event, fields in played.net.log if event == "alarm"]
+    assert alarms
+    assert alarms[0][2] in owners
+    assert alarms[0][0] - played.net.flipped[0][0] < 4.0
+    assert {name for _, name, _ in alarms} >= {name for name in played.net.hosts if name.startswith("gossip")}
+
+
+def test_alarms_are_silent_in_a_clean_run():
+    """Start, load and heartbeats raise nothing and refuse nothing, with every defence on."""
+    defences = ["gossip-crc", "value-bounds", "gossip-alarm", "failed-peer-damping"]
+    played = play(Rules(), seed=6, defences=defences, flips=[], length_s=20)
+    assert [event for _, _, event, _ in played.net.log] == []
+    assert all(not host.core.detections for host in played.net.hosts.values())
+    assert min(played.success(-1, 18).values()) == 1.0
+
+
+def test_two_runs_of_a_seed_are_the_same():
+    """Requests, logs and views of two runs agree to the last entry."""
+    one, two = (play(Rules(), seed=3, length_s=2) for _ in range(2))
+    assert one.load.ends == two.load.ends
+    assert one.net.log == two.net.log
+    assert [h.core.view.entries for h in one.net.hosts.values()] == [
+        h.core.view.entries for h in two.net.hosts.values()
+    ]
+
+
+def test_july_needs_six_messages_two_about_each_of_three_owners():
+    """The plan follows the design: different bits from 0 to 1, leading nowhere, among others of the owner's region."""
+    topology = Topology()
+    flips = flips_of_july(topology, 1)
+    by_owner = {flip.owner: [f for f in flips if f.owner == flip.owner] for flip in flips}
+    assert [len(each) for each in by_owner.values()] == [2, 2, 2]
+    assert [topology.service(owner).region for owner in by_owner] == ["eu", "us", "us"]
+    taken = {service.address for service in topology.services()}
+    for owner, each in by_owner.items():
+        service = topology.service(owner)
+        assert len({flip.bit for flip in each}) == 2
+        for flip in each:
+            assert not service.address >> flip.bit & 1
+            assert service.address | 1 << flip.bit not in taken
+            assert {topology.service(name).region for name in (flip.sender, flip.receiver)} == {service.region}
+            assert owner not in {flip.sender, flip.receiver}
