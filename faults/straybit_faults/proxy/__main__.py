@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from straybit_faults.proxy.serve import ProxyStartError, run_proxy
 
@@ -13,9 +14,10 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8474, help="port of the API, 0 for a free one (default: 8474)")
     parser.add_argument("--ready-fd", type=int, help="descriptor that is told the API's address once it answers")
     parser.add_argument("--seed", type=int, default=0, help="of toxicity and jitter (default: 0)")
+    parser.add_argument("--config", type=Path, help="JSON file of proxies to make at start, as POST /populate takes")
     options = parser.parse_args()
     try:
-        run_proxy(options.host, options.port, ready_fd=options.ready_fd, seed=options.seed)
+        run_proxy(options.host, options.port, ready_fd=options.ready_fd, seed=options.seed, config=options.config)
     except ProxyStartError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the one line of a failed start
         return 2

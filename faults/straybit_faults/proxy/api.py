@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from straybit_faults.proxy.errors import ApiError
-from straybit_faults.proxy.server import (
+from straybit_faults.proxy.bodies import (
     ProxyBody,
-    Server,
     ToxicBody,
     ToxicUpdate,
     describe_proxy,
     describe_toxic,
     describe_toxics,
+    read_body,
 )
+from straybit_faults.proxy.errors import ApiError
+from straybit_faults.proxy.metrics import metrics_text, read_counts
+from straybit_faults.proxy.receipts import ReceiptQuery
+from straybit_faults.proxy.server import PopulateError, Server
 
 __all__ = ["VERSION", "Api"]
 
@@ -40,7 +45,12 @@ MAX_BODY = 4_194_304
 PATIENCE_S = 10.0
 """For a whole request to come and its answer to go; real clients need milliseconds."""
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
 T = TypeVar("T")
+_LOG = logging.getLogger("straybit.proxy.api")
+_LOG.addHandler(logging.NullHandler())
+_LOG.propagate = False  # a client's rubbish is answered, not logged
 _identifiers = itertools.count(1)
 
 
@@ -53,6 +63,11 @@ class Api:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="api", daemon=True)
         self.ready = threading.Event()
+        self.served: dict[web.RequestHandler[web.Request], float] = {}
+        """When each connection last got an answer, or came."""
+        self.following: set[web.RequestHandler[web.Request]] = set()
+        """Connections of event streams, which may stay as long as they like."""
+        self.news = asyncio.Event()
 
     def start(self) -> None:
         """Serve; returns once calls are answered."""
@@ -66,16 +81,20 @@ class Api:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        runner = web.AppRunner(self._app(), access_log=None, keepalive_timeout=PATIENCE_S, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            self._app(), access_log=None, logger=_LOG, keepalive_timeout=PATIENCE_S, shutdown_timeout=0.1
+        )
         self.loop.run_until_complete(runner.setup())
         self.loop.run_until_complete(web.SockSite(runner, self.listener, backlog=1024).start())
         self.ready.set()
+        sweeper = self.loop.create_task(self._sweep(runner))
         self.loop.run_forever()
+        sweeper.cancel()
         self.loop.run_until_complete(runner.cleanup())
         self.loop.close()
 
     def _app(self) -> web.Application:
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[_contract])
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[self._contract])
         proxy, toxic = "/proxies/{proxy}", "/proxies/{proxy}/toxics/{toxic}"
         app.router.add_get("/version", self.version, allow_head=False)
         app.router.add_get("/proxies", self.list_proxies, allow_head=False)
@@ -92,8 +111,40 @@ class Api:
         app.router.add_delete(toxic, self.remove_toxic)
         app.router.add_post("/populate", self.populate)
         app.router.add_post("/reset", self.reset)
+        app.router.add_get("/metrics", self.metrics, allow_head=False)
         app.router.add_get("/receipts", self.receipts, allow_head=False)
+        app.router.add_get("/events", self.events, allow_head=False)
         return app
+
+    async def _sweep(self, runner: web.AppRunner) -> None:
+        """Cut off connections that neither finish a request nor take its answer."""
+        while True:
+            await asyncio.sleep(1)
+            now = self.loop.time()
+            connections = runner.server.connections if runner.server is not None else []
+            self.served = {protocol: self.served.get(protocol, now) for protocol in connections}
+            self.following.intersection_update(connections)
+            for protocol, since in self.served.items():
+                if now - since > PATIENCE_S and protocol not in self.following and protocol.transport is not None:
+                    protocol.transport.abort()
+
+    @web.middleware
+    async def _contract(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What holds for every call: no browsers, request ids, and errors in Toxiproxy's form."""
+        if request.headers.get("User-Agent", "").startswith("Mozilla/"):
+            return web.Response(status=403, text="User agent not allowed\n")
+        try:
+            response = await handler(request)
+        except ApiError as error:
+            response = _error(error)
+        except web.HTTPNotFound:
+            return web.Response(status=404, text="404 page not found\n")
+        except web.HTTPMethodNotAllowed:
+            return web.Response(status=405)
+        if not response.prepared:
+            response.headers["X-Toxiproxy-Request-Id"] = f"{next(_identifiers):020x}"
+        self.served[request.protocol] = self.loop.time()
+        return response
 
     async def call(self, command: Callable[[Server], T]) -> T:
         """Have the data thread run `command`; its ApiError comes back."""
@@ -164,9 +215,16 @@ class Api:
 
     async def populate(self, request: web.Request) -> web.Response:
         """POST /populate."""
-        bodies = await _body(request, list[ProxyBody])
-        created = await self.call(lambda server: [describe_proxy(p) for p in server.populate(bodies)])
-        return _json({"proxies": created}, 201)
+        try:
+            bodies = await _body(request, list[ProxyBody])
+            proxies = await self.call(lambda server: [describe_proxy(p) for p in server.populate(bodies)])
+        except PopulateError as error:
+            made = error.proxies
+            proxies = await self.call(lambda _: [describe_proxy(p) for p in made])
+            return _json({"error": error.text, "status": error.status, "proxies": proxies}, error.status)
+        except ApiError as error:
+            return _json({"error": error.text, "status": error.status, "proxies": []}, error.status)
+        return _json({"proxies": proxies}, 201)
 
     async def reset(self, request: web.Request) -> web.Response:
         """POST /reset."""
@@ -175,38 +233,60 @@ class Api:
 
     # -- straybit's own ------------------------------------------------------------------------------------------
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        """GET /metrics."""
+        readings = await self.call(lambda server: read_counts(list(server.proxies.values())))
+        return web.Response(body=metrics_text(readings), headers={"Content-Type": METRICS_TYPE})
+
     async def receipts(self, request: web.Request) -> web.Response:
-        """GET /receipts[?proxy=NAME], oldest first."""
-        proxy = request.query.get("proxy")
-        return _json(await self.call(lambda server: msgspec.to_builtins(server.book.of(proxy))))
+        """GET /receipts[?proxy=NAME][&toxic=NAME][&connection=N][&delivered=true|false][&since=SEQ], oldest first."""
+        wanted = ReceiptQuery.read(request.query)
+        return _json(await self.call(lambda server: msgspec.to_builtins(server.book.find(wanted))))
 
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """GET /events[?since=SEQ][&follow=true]: NDJSON; a gap in the numbers is what was forgotten meanwhile."""
+        seq = _number(request, "since")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        self.following.add(request.protocol)
+        await response.prepare(request)
+        while True:
+            events = await self.call(partial(Server.events_since, seq=seq))
+            if events:
+                await response.write(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+                seq = events[-1].seq + 1
+            elif request.query.get("follow") == "true":
+                await self._wait_for_news(seq)
+            else:
+                break
+        self.following.discard(request.protocol)
+        return response
 
-@web.middleware
-async def _contract(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What holds for every call: no browsers, request ids, and errors in Toxiproxy's form."""
-    if request.headers.get("User-Agent", "").startswith("Mozilla/"):
-        return web.Response(status=403, text="User agent not allowed\n")
-    try:
-        response = await handler(request)
-    except ApiError as error:
-        response = _error(error.status, error.text)
-    except web.HTTPNotFound:
-        return web.Response(status=404, text="404 page not found\n")
-    except web.HTTPMethodNotAllowed:
-        return web.Response(status=405)
-    response.headers["X-Toxiproxy-Request-Id"] = f"{next(_identifiers):020x}"
-    return response
+    async def _wait_for_news(self, seq: int) -> None:
+        """Until the log has an event numbered `seq`; all followers share one wake-up."""
+        self.news.clear()
+
+        def wake() -> None:
+            self.loop.call_soon_threadsafe(self.news.set)
+
+        if not await self.call(lambda server: server.events.notify(seq, wake)):
+            await self.news.wait()
 
 
 async def _body(request: web.Request, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(await asyncio.wait_for(request.read(), PATIENCE_S), type=kind)
+        text = await asyncio.wait_for(request.read(), PATIENCE_S)
     except web.HTTPRequestEntityTooLarge as error:
         raise ApiError(413, f"bad request body: more than {MAX_BODY} bytes") from error
     except TimeoutError as error:
         raise ApiError(408, f"bad request body: not whole after {PATIENCE_S:g} s") from error
-    except ValueError as error:
-        raise ApiError.bad_body(error) from error
+    return read_body(text, kind)
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "0")
+    if not (text.isascii() and text.isdigit()):
+        raise ApiError(400, f"bad query: {name} must be a number, not {text!r}")
+    return int(text)
 
 
 def _name(request: web.Request) -> str:
@@ -221,9 +301,9 @@ def _json(value: object, status: int = 200) -> web.Response:
     return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
 
 
-def _error(status: int, text: str) -> web.Response:
-    body = msgspec.json.encode({"error": text, "status": status}) + b"\n"
-    return web.Response(status=status, body=body, headers={"Content-Type": "text/plain; charset=utf-8"})
+def _error(error: ApiError) -> web.Response:
+    body = msgspec.json.encode({"error": error.text, "status": error.status}) + b"\n"
+    return web.Response(status=error.status, body=body, headers={"Content-Type": "text/plain; charset=utf-8"})
 
 
 def _settle(future: asyncio.Future[T], result: T | None, error: Exception | None) -> None:

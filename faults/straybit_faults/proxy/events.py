@@ -29,12 +29,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EventLog:
-    """Events in order; `watch` is called after each, for those who follow."""
+    """Events in order."""
 
     def __init__(self) -> None:
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self.next = 0
-        self.watch: Callable[[], None] = lambda: None
+        self._waiting: list[Callable[[], None]] = []
 
     def add(
         self,
@@ -62,7 +62,16 @@ class EventLog:
             )
         )
         self.next += 1
-        self.watch()
+        waiting, self._waiting = self._waiting, []
+        for wake in waiting:
+            wake()
+
+    def notify(self, seq: int, wake: Callable[[], None]) -> bool:
+        """True when there is an event numbered `seq`; otherwise `wake` is called once there is."""
+        if self.next > seq:
+            return True
+        self._waiting.append(wake)
+        return False
 
     def since(self, seq: int, limit: int = 1024) -> list[Event]:
         """Events numbered `seq` and later, at most `limit`."""

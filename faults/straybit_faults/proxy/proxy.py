@@ -13,6 +13,7 @@ from straybit_faults.draw import draw
 from straybit_faults.proxy.address import family_of, format_address, is_numeric, parse_address
 from straybit_faults.proxy.connection import Connection
 from straybit_faults.proxy.errors import ApiError
+from straybit_faults.proxy.lease import Lease
 from straybit_faults.toxics import Armed, Content, Matcher
 from straybit_faults.wire import Direction
 
@@ -45,6 +46,7 @@ class Proxy:
         self.connections: dict[int, Connection] = {}
         self.number = 0  # of the next connection
         self.listener: socket.socket | None = None
+        self.lease: Lease | None = None
         self.past = {direction: [0, 0] for direction in Direction}  # received and sent on connections that ended
 
     @property
@@ -168,7 +170,9 @@ class Proxy:
 
     def remove(self, name: str) -> None:
         """Disarm a toxic; what it held back goes on."""
-        del self.armed[name]
+        armed = self.armed.pop(name)
+        if armed.lease is not None:
+            armed.lease.cancel()
         self.matchers.pop(name, None)
         self.rearm()
 
@@ -187,7 +191,8 @@ class Proxy:
 
     def _active(self, connection: Connection, direction: Direction) -> Iterator[Armed[Any]]:
         for armed in self.armed.values():
-            if armed.direction is direction and self._chance(connection, armed):
+            here = armed.direction is direction and armed.concerns(connection.number, connection.source)
+            if here and self._chance(connection, armed):
                 yield armed
 
     def _chance(self, connection: Connection, armed: Armed[Any]) -> bool:

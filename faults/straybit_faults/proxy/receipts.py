@@ -8,12 +8,15 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
+import msgspec
+
+from straybit_faults.proxy.errors import ApiError
 from straybit_faults.receipt import Receipt
 from straybit_faults.toxics import Timer
 
-__all__ = ["DeliveryWatch", "ReceiptBook", "unacknowledged"]
+__all__ = ["DeliveryWatch", "ReceiptBook", "ReceiptQuery", "unacknowledged"]
 
 MAX_RECEIPTS = 65_536
 """Kept at most, newest first to stay."""
@@ -24,6 +27,34 @@ LAST_POLL_S = 0.05
 
 _SIOCOUTQ = 0x5411
 _SO_NWRITE = 0x1024  # macOS: bytes not yet sent or acknowledged
+
+
+class ReceiptQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What GET /receipts may be asked for; whatever is left out does not matter."""
+
+    proxy: str | None = None
+    toxic: str | None = None
+    connection: int | None = None
+    delivered: bool | None = None
+    since: int = 0
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> ReceiptQuery:
+        """From a URL's query. Raises ApiError 400."""
+        try:
+            return msgspec.convert(dict(query), cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise ApiError(400, f"bad query: {error}") from error
+
+    def wants(self, receipt: Receipt) -> bool:
+        """Whether `receipt` is asked for."""
+        return (
+            receipt.seq >= self.since
+            and self.proxy in (None, receipt.proxy)
+            and self.toxic in (None, receipt.toxic)
+            and self.connection in (None, receipt.connection)
+            and self.delivered in (None, receipt.delivered is not None)
+        )
 
 
 class ReceiptBook:
@@ -42,9 +73,9 @@ class ReceiptBook:
         """Keep a receipt."""
         self.receipts.append(receipt)
 
-    def of(self, proxy: str | None) -> Iterable[Receipt]:
-        """Receipts of a proxy, or all, oldest first."""
-        return [receipt for receipt in self.receipts if proxy is None or receipt.proxy == proxy]
+    def find(self, query: ReceiptQuery) -> list[Receipt]:
+        """Receipts that the query asks for, oldest first."""
+        return [receipt for receipt in self.receipts if query.wants(receipt)]
 
 
 class DeliveryWatch:

@@ -8,9 +8,12 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 from straybit_faults.proxy.address import family_of, format_address
 from straybit_faults.proxy.api import Api
+from straybit_faults.proxy.bodies import ProxyBody, read_body
+from straybit_faults.proxy.errors import ApiError
 from straybit_faults.proxy.loop import Loop
 from straybit_faults.proxy.server import Server
 
@@ -26,11 +29,14 @@ class ProxyStartError(RuntimeError):
     """The API's address cannot be had; the message says what, why and what to do."""
 
 
-def run_proxy(host: str = "127.0.0.1", port: int = 8474, *, ready_fd: int | None = None, seed: int = 0) -> None:
+def run_proxy(
+    host: str = "127.0.0.1", port: int = 8474, *, ready_fd: int | None = None, seed: int = 0, config: Path | None = None
+) -> None:
     """Serve the API on `host`:`port` and proxies as it is told, until SIGTERM or SIGINT; then drain and return.
 
     Port 0 takes a free one.
     `ready_fd` gets one line, the API's address as HOST:PORT, once calls are answered, and is closed.
+    `config` is a JSON file of proxies, as POST /populate takes them, that are made before the first call.
     Raises ProxyStartError.
     """
     listener = _bind(host, port)
@@ -39,6 +45,8 @@ def run_proxy(host: str = "127.0.0.1", port: int = 8474, *, ready_fd: int | None
     loop = Loop()
     server = Server(loop, seed=seed)
     api = Api(server, listener)
+    if config is not None:
+        _populate(server, config)
     before = {
         number: signal.signal(number, lambda *_: loop.submit(lambda: _drain(server)))
         for number in (signal.SIGTERM, signal.SIGINT)
@@ -72,6 +80,15 @@ def _bind(host: str, port: int) -> socket.socket:
             f"the proxy's API cannot listen on {host}:{port}: {why}; choose another with --port"
         ) from error
     return listener
+
+
+def _populate(server: Server, config: Path) -> None:
+    try:
+        server.populate(read_body(config.read_bytes(), list[ProxyBody]))
+    except OSError as error:
+        raise ProxyStartError(f"the configuration {config} cannot be read: {error.strerror}") from error
+    except ApiError as error:
+        raise ProxyStartError(f"the configuration {config} cannot be used: {error.text}") from error
 
 
 def _raise_descriptor_limit() -> None:

@@ -6,55 +6,33 @@ import random
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import msgspec
 
 from straybit_faults.proxy.address import format_address, parse_address
+from straybit_faults.proxy.bodies import STREAMS, ProxyBody, ToxicBody, ToxicUpdate
 from straybit_faults.proxy.errors import ApiError
-from straybit_faults.proxy.events import EventLog
+from straybit_faults.proxy.events import Event, EventLog
+from straybit_faults.proxy.lease import MAX_LEASE_S, Lease
 from straybit_faults.proxy.loop import Loop
 from straybit_faults.proxy.pipes import PipePool
 from straybit_faults.proxy.proxy import Proxy
 from straybit_faults.proxy.receipts import ReceiptBook
 from straybit_faults.toxics import TOXICS, Armed, Toxic
-from straybit_faults.wire import Direction
 
-__all__ = ["ProxyBody", "Server", "ToxicBody", "ToxicUpdate", "describe_proxy", "describe_toxic", "describe_toxics"]
-
-Json = dict[str, Any]
-
-STREAMS = {"upstream": Direction.UP, "downstream": Direction.DOWN}
-_STREAM_NAMES = {direction: name for name, direction in STREAMS.items()}
+__all__ = ["PopulateError", "Server"]
 
 _RESOLVERS = 4  # threads that ask name servers
 
 
-class ToxicBody(msgspec.Struct, kw_only=True):
-    """A toxic as a client asks for it."""
+class PopulateError(ApiError):
+    """A refused populate, and the proxies it made or kept before that."""
 
-    type: str = ""
-    name: str = ""
-    stream: str = "downstream"
-    toxicity: float = 1.0
-    attributes: dict[str, Any] = {}
-
-
-class ToxicUpdate(msgspec.Struct, kw_only=True):
-    """What may be changed of a toxic."""
-
-    toxicity: float | None = None
-    attributes: dict[str, Any] = {}
-
-
-class ProxyBody(msgspec.Struct, kw_only=True):
-    """A proxy as a client asks for it; what is left out keeps its value, or takes the default."""
-
-    name: str = ""
-    listen: str = ""
-    upstream: str = ""
-    enabled: bool | None = None
-    toxics: list[ToxicBody] = []
+    def __init__(self, error: ApiError, proxies: list[Proxy]) -> None:
+        super().__init__(error.status, error.text)
+        self.proxies = proxies
 
 
 class Server:
@@ -82,25 +60,36 @@ class Server:
     def create(self, body: ProxyBody) -> Proxy:
         """A new proxy, with its toxics before its first connection. Raises ApiError."""
         _require(body)
+        _check_lease(body.lease_s)
         if body.name in self.proxies:
             raise ApiError(409, "proxy already exists")
         toxics = [self._armed(toxic, 0) for toxic in body.toxics]
         proxy = Proxy(self, body.name, body.listen or "127.0.0.1:0", _address(body.upstream))
         proxy.listen = _address(proxy.listen)
+        if len({armed.name for armed in toxics}) < len(toxics):
+            raise ApiError(409, "toxic already exists")
         for armed in toxics:
-            if armed.name in proxy.armed:
-                raise ApiError(409, "toxic already exists")
             proxy.add(armed)
         if body.enabled is not False:
             proxy.start()
+        for armed, toxic in zip(toxics, body.toxics, strict=True):
+            self._lease_toxic(proxy, armed, toxic.lease_s)
+        if body.lease_s is not None:
+            proxy.lease = Lease(self.loop, body.lease_s, lambda: self._expire_proxy(proxy))
         self.proxies[body.name] = proxy
         return proxy
 
     def populate(self, bodies: list[ProxyBody]) -> list[Proxy]:
-        """Create those that are new or differ; one that is equal stays untouched. Raises ApiError."""
-        for number, body in enumerate(bodies, 1):
-            _require(body, f" at proxy {number}")
-        return [self._populated(body) for body in bodies]
+        """Create those that are new or differ; one that is equal stays untouched. Raises PopulateError."""
+        proxies: list[Proxy] = []
+        try:
+            for number, body in enumerate(bodies, 1):
+                _require(body, f" at proxy {number}")
+            for body in bodies:
+                proxies.append(self._populated(body))
+        except ApiError as error:
+            raise PopulateError(error, proxies) from error
+        return proxies
 
     def _populated(self, body: ProxyBody) -> Proxy:
         old = self.proxies.get(body.name)
@@ -120,11 +109,18 @@ class Server:
             proxy.stop()
             proxy.listen, proxy.upstream, proxy.target = listen, upstream, parse_address(upstream)
         proxy.start() if enabled else proxy.stop()
+        if proxy.lease is not None:
+            proxy.lease.renew()
         return proxy
 
     def delete(self, name: str) -> None:
         """Remove a proxy and its connections. Raises ApiError."""
-        self.proxy(name).stop()
+        proxy = self.proxy(name)
+        proxy.stop()
+        for toxic in tuple(proxy.armed):
+            proxy.remove(toxic)
+        if proxy.lease is not None:
+            proxy.lease.cancel()
         del self.proxies[name]
 
     def reset(self) -> None:
@@ -150,6 +146,7 @@ class Server:
         if armed.name in proxy.armed:
             raise ApiError(409, "toxic already exists")
         proxy.add(armed)
+        self._lease_toxic(proxy, armed, body.lease_s)
         self.events.add("added", proxy=name, toxic=armed.name)
         return armed
 
@@ -159,6 +156,8 @@ class Server:
         armed.attributes = _attributes(type(armed.attributes), {**armed.attributes.listed(), **body.attributes})
         if body.toxicity is not None:
             armed.toxicity = body.toxicity
+        if armed.lease is not None:
+            armed.lease.renew()
         self.proxy(proxy).rearm()
         self.events.add("updated", proxy=proxy, toxic=name)
         return armed
@@ -170,20 +169,34 @@ class Server:
         self.events.add("removed", proxy=proxy, toxic=name)
 
     def _armed(self, body: ToxicBody, since: int) -> Armed[Any]:
-        direction = STREAMS.get(body.stream or "downstream")
+        direction = STREAMS.get(body.stream)
         if direction is None:
             raise ApiError(400, "stream was invalid, can be either upstream or downstream")
         kind = TOXICS.get(body.type)
         if kind is None:
             raise ApiError(400, "invalid toxic type")
-        return Armed(
-            body.name or f"{body.type}_{_STREAM_NAMES[direction]}",
-            body.type,
-            direction,
-            _attributes(kind, body.attributes),
-            toxicity=body.toxicity,
-            since=since,
-        )
+        _check_lease(body.lease_s)
+        attributes = _attributes(kind, body.attributes)
+        armed = Armed(body.title, body.type, direction, attributes, toxicity=body.toxicity, since=since)
+        if body.source is not None:
+            armed.source = _network(body.source)
+        if body.connections is not None:
+            armed.connections = frozenset(body.connections)
+        return armed
+
+    # -- leases --------------------------------------------------------------------------------------------------
+
+    def _lease_toxic(self, proxy: Proxy, armed: Armed[Any], lease_s: float | None) -> None:
+        if lease_s is not None:
+            armed.lease = Lease(self.loop, lease_s, lambda: self._expire_toxic(proxy, armed))
+
+    def _expire_toxic(self, proxy: Proxy, armed: Armed[Any]) -> None:
+        proxy.remove(armed.name)
+        self.events.add("expired", proxy=proxy.name, toxic=armed.name)
+
+    def _expire_proxy(self, proxy: Proxy) -> None:
+        self.delete(proxy.name)
+        self.events.add("expired", proxy=proxy.name)
 
     # -- what proxies share --------------------------------------------------------------------------------------
 
@@ -201,6 +214,10 @@ class Server:
 
         self._resolvers.submit(ask)
 
+    def events_since(self, seq: int) -> list[Event]:
+        """Events numbered `seq` and later, a portion of them."""
+        return self.events.since(seq)
+
     def close(self) -> None:
         """Stop every proxy and give all descriptors back."""
         for proxy in self.proxies.values():
@@ -210,34 +227,7 @@ class Server:
             self._resolvers.shutdown(wait=False, cancel_futures=True)
 
 
-def describe_proxy(proxy: Proxy) -> Json:
-    """A proxy as the API shows it."""
-    return {
-        "name": proxy.name,
-        "listen": proxy.listen,
-        "upstream": proxy.upstream,
-        "enabled": proxy.enabled,
-        "toxics": describe_toxics(proxy),
-    }
-
-
-def describe_toxics(proxy: Proxy) -> list[Json]:
-    """A proxy's toxics: upstream ones first, each stream in the order of insertion."""
-    return [describe_toxic(a) for direction in Direction for a in proxy.armed.values() if a.direction is direction]
-
-
-def describe_toxic(armed: Armed[Any]) -> Json:
-    """A toxic as the API shows it."""
-    return {
-        "attributes": armed.attributes.listed(),
-        "name": armed.name,
-        "type": armed.kind,
-        "stream": _STREAM_NAMES[armed.direction],
-        "toxicity": armed.toxicity,
-    }
-
-
-def _attributes(kind: type[Toxic], values: Json) -> Toxic:
+def _attributes(kind: type[Toxic], values: dict[str, Any]) -> Toxic:
     try:
         toxic = msgspec.convert(values, kind)
         toxic.check()
@@ -251,6 +241,18 @@ def _address(text: str) -> str:
         return format_address(*parse_address(text))
     except ValueError as error:
         raise ApiError.bad_body(error) from error
+
+
+def _check_lease(lease_s: float | None) -> None:
+    if lease_s is not None and not 0 < lease_s <= MAX_LEASE_S:
+        raise ApiError.bad_body(f"lease_s must be above 0 and at most {MAX_LEASE_S:g}, but is {lease_s:g}")
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ApiError.bad_body(f"source: {error}") from error
 
 
 def _require(body: ProxyBody, where: str = "") -> None:

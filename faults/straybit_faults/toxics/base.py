@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
@@ -17,6 +18,18 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """Forget the callback; harmless when it has run."""
+
+
+class LeaseLike(Protocol):
+    """A time after which a toxic is gone."""
+
+    lease_s: float
+
+    def renew(self) -> None:
+        """Start the time again."""
+
+    def cancel(self) -> None:
+        """Forget it."""
 
 
 class Next(Protocol):
@@ -65,7 +78,12 @@ class Armed(Generic[T]):
     """A toxic as it stands on a proxy: its name, where and how often it acts, and its attributes.
 
     `since` is the number of the first connection that came after it was added.
+    `source` limits it to clients of an address or network, `connections` to those numbers, counted from `since`.
     """
+
+    source: IPv4Network | IPv6Network | None = None
+    connections: frozenset[int] | None = None
+    lease: LeaseLike | None = None
 
     def __init__(
         self, name: str, kind: str, direction: Direction, attributes: T, *, toxicity: float, since: int
@@ -76,6 +94,12 @@ class Armed(Generic[T]):
         self.attributes = attributes
         self.toxicity = toxicity
         self.since = since
+
+    def concerns(self, number: int, source: str) -> bool:
+        """Whether connection `number`, from the address `source`, is among those it is limited to."""
+        if self.connections is not None and number - self.since not in self.connections:
+            return False
+        return self.source is None or ip_address(source) in self.source
 
 
 class Stage(Generic[T]):
