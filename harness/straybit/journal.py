@@ -149,9 +149,9 @@ def read_journal(path: Path) -> tuple[Entry, ...]:
         for entry in _entries(path.read_bytes()):
             intact.append(entry)
     except JournalDamaged as damaged:
-        raise JournalDamaged(f"{path.name}: {damaged}", tuple(intact)) from None
+        raise JournalDamaged(f"{path.name} is damaged, {damaged}", tuple(intact)) from None
     except JournalRefused as refused:
-        raise JournalRefused(f"{path.name}: {refused}") from None
+        raise JournalRefused(f"{path.name} is refused, {refused}") from None
     return tuple(intact)
 
 

@@ -223,7 +223,7 @@ def test_the_demos_page_holds_all_runs(demo):
     )
     ids = [attrs["id"] for _, attrs in page.tags if (attrs.get("id") or "").startswith("run-")]
     assert ids == ["run-1", "run-2", "run-3", "run-4"]
-    assert "july-2008, the defences of 2008 state address 0 of 6" in page.text
+    assert "state address july-2008, the defences of 2008 0 of 6" in page.text
 
 
 def test_damage_is_the_headline(tmp_path):
@@ -234,7 +234,7 @@ def test_damage_is_the_headline(tmp_path):
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
     assert write_reports(folder) is Verdict.NO_VERDICT
-    assert "No verdict: journal.ndjson: line" in Page((folder / "report.html").read_text()).text
+    assert "No verdict: journal.ndjson is damaged, line" in Page((folder / "report.html").read_text()).text
 
 
 def test_reports_come_from_the_journal_alone(tmp_path):
