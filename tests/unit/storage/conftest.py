@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import boto3
 import msgspec
@@ -141,3 +141,10 @@ def bare(tmp_path):
     """A lone node with every defence off."""
     with run_lone(tmp_path, defences=frozenset()) as lone:
         yield lone
+
+
+@pytest.fixture
+def lone_with(tmp_path):
+    """Start a lone node with the defences that are named."""
+    with ExitStack() as stack:
+        yield lambda defences: stack.enter_context(run_lone(tmp_path, defences=frozenset(defences)))

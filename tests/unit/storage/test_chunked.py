@@ -42,10 +42,9 @@ def test_a_flipped_bit_gives_a_body_of_the_same_length_or_an_error(parts, data):
     length = sum(map(len, parts))
     try:
         body, _ = decode(bytes(framed), length)
-    except S3Error as error:
-        assert error.code in {"IncompleteBody", "MalformedTrailerError"}
-    else:
-        assert len(body) == length
+    except S3Error:
+        return
+    assert len(body) == length
 
 
 @pytest.mark.parametrize(
