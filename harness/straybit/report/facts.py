@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from straybit.outcome import DANGEROUS, Outcome
-from straybit.records import Expectation, Trial, TrialKind, Verdict
+from straybit.records import Expectation, Phase, Trial, TrialKind, Verdict
 from straybit.result import RunResult, Series
 from straybit.stats import Spread, at_most, spread, wilson
 from straybit_nodes.defences import DEFENCES, GROUPS
@@ -18,10 +18,12 @@ __all__ = [
     "Group",
     "Share",
     "Timing",
+    "budget_of",
     "counted",
     "defences_text",
     "detected_share",
     "fault_class",
+    "flips_sent",
     "groups",
     "matrix",
     "not_tested",
@@ -122,13 +124,15 @@ def _held(runs: Sequence[RunResult]) -> str:
 def _ended(result: RunResult) -> str:
     """How the fault trials ended and who noticed: `6 flips, all SPREAD and sticky, noticed by nobody; `."""
     counts, trials = tally(result), counted(result)
-    if not trials:
+    if not counts:
         return ""
     total = sum(count for _, count in counts)
     all_of = len(counts) == 1 and total > 1
     ended = f"all {counts[0][0]}" if all_of else ", ".join(f"{count} {outcome}" for outcome, count in counts)
-    sticky = " and sticky" if all(trial.sticky for trial in trials) else ""
+    sticky = " and sticky" if trials and all(trial.sticky for trial in trials) else ""
     names = sorted({name for trial in trials for name in trial.detected_by})
+    if not trials:
+        return f"{_times(total, 'trial')}, {ended}; "
     noticed = " and ".join(names) if len(names) < 3 else f"{len(names)} defences and checks"
     return f"{_times(total, 'trial')}, {ended}{sticky}, noticed by {noticed or 'nobody'}; "
 
@@ -282,6 +286,21 @@ def groups(result: RunResult) -> list[Group]:
 def replay_command(result: RunResult, trial: Trial) -> str:
     """The command that plays this trial again."""
     return trial.replay or f"straybit replay {result.run_id}/{trial.id}"
+
+
+def flips_sent(result: RunResult) -> list[float]:
+    """When each flip left the proxy, in order; a trial without receipts counts by its own time."""
+    times: list[float] = []
+    for trial in result.faults:
+        sent = [receipt.sent for receipt in trial.receipts if receipt.sent is not None]
+        times += sent or ([] if trial.at_s is None else [trial.at_s])
+    return sorted(times)
+
+
+def budget_of(phase: Phase, budgets: dict[str, float]) -> float | None:
+    """The budget of the phase's name, or of its first word: `staged` holds for `staged restore`."""
+    first, *_ = [*phase.name.split(), ""]
+    return budgets.get(phase.name, budgets.get(first))
 
 
 def outage(series: Series, bin_s: float, below: float = 0.05) -> float:

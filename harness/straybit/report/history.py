@@ -6,9 +6,13 @@ Sources: Amazon's service dashboard and post-mortem of 2008-07-20, Data Center K
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 import msgspec
 
-from straybit.records import Phase
+from straybit.records import Phase, RestoreStage
+from straybit.report import facts
 from straybit.result import RunResult, Series
 
 __all__ = ["HISTORY", "History", "Moment", "happened_here"]
@@ -63,10 +67,10 @@ HISTORY: dict[str, History] = {
 
 def happened_here(result: RunResult) -> tuple[Moment, ...]:
     """The run's own moments, counted from its first flip (from its start, where there was none)."""
-    sent = [trial.at_s for trial in result.faults if trial.at_s is not None]
+    sent = facts.flips_sent(result)
     zero = min(sent, default=0.0)
     moments = [Moment(alarm.at_s, f"{alarm.name} names {alarm.culprit}") for alarm in result.alarms]
-    moments += [Moment(stage.at_s, f"restore: {stage.name}") for stage in result.restore]
+    moments += _restore(result.restore)
     staged = {stage.at_s for stage in result.restore}
     moments += [Moment(p.at_s, _phase(p)) for p in result.timeline if p.at_s > zero and p.at_s not in staged]
     moments += [m for name, series in result.measurements.requests.items() for m in _success(name, series, zero)]
@@ -76,6 +80,14 @@ def happened_here(result: RunResult) -> tuple[Moment, ...]:
     if len(sent) > 1:
         moments.append(Moment(max(sent), "last flip leaves the proxy"))
     return tuple(Moment(moment.at_s - zero, moment.what) for moment in sorted(moments) if moment.at_s >= zero)
+
+
+def _restore(stages: Sequence[RestoreStage]) -> Iterator[Moment]:
+    """Each stage; several of a kind in a row, as batches are, make one moment."""
+    for _, kind in groupby(stages, key=lambda stage: stage.name.split()[:1]):
+        alike = list(kind)
+        more = f", and {len(alike) - 1} more of these" if len(alike) > 1 else ""
+        yield Moment(alike[0].at_s, f"restore: {alike[0].name}{more}")
 
 
 def _phase(phase: Phase) -> str:

@@ -133,8 +133,8 @@ def _success(run: RunResult) -> dict[str, Any] | None:
     bin_s = run.measurements.bin_s
     starts = [*(s.at_s[0] for s in series.values()), *(p.at_s for p in run.timeline)]
     ends = [*(s.at_s[-1] + bin_s for s in series.values()), *(p.until_s for p in run.timeline)]
-    span = (min(starts), max(ends))
-    flips = [trial.at_s for trial in run.faults if trial.at_s is not None]
+    span = (min(0.0, *starts), max(ends))
+    flips = facts.flips_sent(run)
     charts = []
     for region, one in series.items():
         shares = [ok / total for ok, total in zip(one.ok, one.total, strict=True) if total]
@@ -152,10 +152,13 @@ def _success(run: RunResult) -> dict[str, Any] | None:
 
 def _phases(phases: Sequence[Phase], budgets: dict[str, float]) -> list[dict[str, Any]]:
     """Each phase with its budget, and both as shares of the longest bar."""
-    longest = max([*(p.until_s - p.at_s for p in phases), *(budgets.get(p.name, 0) for p in phases)], default=1) or 1
+    longest = (
+        max([*(p.until_s - p.at_s for p in phases), *(facts.budget_of(p, budgets) or 0 for p in phases)], default=1)
+        or 1
+    )
     rows = []
     for phase in phases:
-        took, budget = phase.until_s - phase.at_s, budgets.get(phase.name)
+        took, budget = phase.until_s - phase.at_s, facts.budget_of(phase, budgets)
         rows.append(
             {
                 "phase": phase,

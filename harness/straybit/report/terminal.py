@@ -35,7 +35,7 @@ def phases_table(result: RunResult) -> Table:
     for name in ("phase", "from", "took", "budget", ""):
         table.add_column(name, justify="left" if name in ("phase", "") else "right", no_wrap=name != "")
     for phase in result.timeline:
-        budget, took = result.budgets.get(phase.name), phase.until_s - phase.at_s
+        budget, took = facts.budget_of(phase, result.budgets), phase.until_s - phase.at_s
         over = budget is not None and took > budget
         row = (phase.name, f"{phase.at_s:.1f} s", Text(facts.seconds(took), "red" if over else ""), _budget(budget))
         table.add_row(*row, Text(phase.note, "dim"))

@@ -29,6 +29,7 @@ from straybit.records import (
     Expectation,
     Phase,
     Receipt,
+    RestoreStage,
     RunEnded,
     Sample,
     Table,
@@ -159,6 +160,29 @@ def test_a_run_tells_its_own_moments():
         "eu: back to normal",
     ]
     assert told[3][0] == 2.0
+
+
+def test_every_flip_of_a_trial_is_a_mark():
+    """A trial of several flips has as many marks, and the moments count them."""
+    trials = [july_trial(n, defended=False) for n in range(6)]
+    one = msgspec.structs.replace(trials[0], receipts=tuple(t.receipts[0] for t in trials))
+    page = page_of(one, Sample(region="eu", at_s=0, ok=1, total=1))
+    assert len([1 for tag, attrs in page.tags if tag == "line" and attrs.get("class") == "flip"]) == 6
+    assert "0 first of 6 flips leaves the proxy" in page.text
+
+
+def test_batches_of_a_restore_are_one_moment():
+    """A restore of many batches does not drown the rest."""
+    names = ["stop all", "batch 1", "batch 2", "batch 3", "region eu"]
+    stages = [RestoreStage(name=name, at_s=5 + n, until_s=6 + n) for n, name in enumerate(names)]
+    told = [m.what for m in happened_here(fold([started("july-2008"), *stages]))]
+    assert told == ["restore: stop all", "restore: batch 1, and 2 more of these", "restore: region eu"]
+
+
+def test_a_phase_finds_its_budget():
+    """By its name, or its first word."""
+    page = page_of(Phase(name="restore in stages", at_s=0, until_s=20))
+    assert "restore in stages 0.0 s 20 s 15 s" in page.text
 
 
 def test_a_receipt_is_shown_as_bytes():

@@ -80,6 +80,8 @@ def test_invalid_trials_are_in_no_rate():
     invalid = msgspec.structs.replace(july_trial(0, defended=False), outcome=Outcome.INVALID)
     result = fold([started("s"), invalid, july_trial(1, defended=True), control(0)])
     assert [trial.id for trial in facts.counted(result)] == ["flip-2"]
+    missed = fold([started("s"), invalid, Expectation(text="x", met=False)])
+    assert facts.sentence(missed) == "Did not hold: 1 trial, 1 INVALID; 1 of 1 expectation not met."
 
 
 @pytest.mark.parametrize("name", SAMPLES)
