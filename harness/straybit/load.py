@@ -11,8 +11,8 @@ import msgspec
 
 __all__ = ["Load", "Sample", "Success"]
 
-GRACE_S = 0.5
-"""Beyond its deadline a request is not waited for; its outcome counts when it comes."""
+WIDTH = 4
+"""Clients of a region for each request that fits into one deadline; more would only queue."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -56,6 +56,7 @@ class Load:
         self._clock = clock
         self._deadline_s = deadline_s
         self._samples: list[Sample] = []
+        self._under_way: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._places = {r: threading.Semaphore(self._width(rate)) for r, rate in self._rates.items()}
@@ -67,7 +68,7 @@ class Load:
         self.started_s = clock()
 
     def _width(self, rate: float) -> int:
-        return max(4, int(3 * rate * (self._deadline_s + GRACE_S)))
+        return max(4, int(WIDTH * rate * self._deadline_s))
 
     def __enter__(self) -> Load:
         for pacer in self._pacers:
@@ -92,7 +93,9 @@ class Load:
 
     def settled_s(self) -> float:
         """Requests that began before this moment have ended."""
-        return self._clock() - self._deadline_s - GRACE_S
+        now = self._clock()
+        with self._lock:
+            return min(self._under_way.values(), default=now)
 
     def success(self, region: str, since_s: float, until_s: float) -> Success:
         """Of the region's requests that began in [since_s, until_s) and have ended."""
@@ -122,6 +125,8 @@ class Load:
         if not self._places[region].acquire(blocking=False):
             self._finished(Sample(region, at_s, ok=False))
             return
+        with self._lock:
+            self._under_way[region, number] = at_s
         self._pool.submit(self._perform, region, number, at_s)
 
     def _perform(self, region: str, number: int, at_s: float) -> None:
@@ -130,6 +135,8 @@ class Load:
             ok = self._request(region, number)
         finally:
             self._places[region].release()
+            with self._lock:
+                del self._under_way[region, number]
             self._finished(Sample(region, at_s, ok))
 
     def _finished(self, sample: Sample) -> None:

@@ -162,6 +162,12 @@ class Trial:
 
         return wait_until(done, within_s, every_s=LOOK_EVERY_S)
 
+    def unsent(self) -> tuple[Flip, ...]:
+        """Flips that have found no message yet; asks the proxy."""
+        self._witness.delivered()
+        left = self._witness.unsent()
+        return tuple(flip for name, flip in zip(self._toxics, self.flips, strict=True) if name in left)
+
     def wait_felt(self, within_s: float) -> bool:
         """Whether every receiver shows that it took the flipped message in time."""
         return wait_until(self._witness.all_felt, within_s, every_s=LOOK_EVERY_S)

@@ -25,6 +25,11 @@ class JulyPlan(msgspec.Struct, frozen=True):
     flips: tuple[Flip, ...]
     owners: tuple[str, ...]
 
+    def owner_on(self, link: str) -> str:
+        """Whose address is damaged in the message on that link."""
+        fields = (flip.aim.field for flip in self.flips if str(flip.link) == link and isinstance(flip.aim, FieldAim))
+        return next(fields).partition(".")[0]
+
     def lines(self) -> tuple[str, ...]:
         """What a dry run prints: one flip id a line."""
         return tuple(str(flip) for flip in self.flips)

@@ -6,9 +6,12 @@ Nothing here makes the cluster collapse; `straybit_nodes.gossip` says which mech
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from straybit import records
+from straybit.control import ControlError
 from straybit.load import Load
 from straybit.outcome import Outcome
 from straybit.run import Run
@@ -31,6 +34,8 @@ UP_S = 4.0
 WATCH_S = 25.0
 ROLLING_S = 5.0
 """For the rolling restart that is tried first, as in 2008, and cannot help."""
+AGAIN_S = 12.0
+"""For the cluster to be down again after it: the restarts have emptied every queue, and they fill up first."""
 PER_STORAGE = 3.0
 """Requests per second and storage node; a collapse needs 3 to 40."""
 BIN_S = 0.5
@@ -46,7 +51,7 @@ class _July:
         self.balancers = {region: run.balancers(region) for region in run.regions()}
         self.homes: dict[str, str] = {}
         self.last_s = 0.0
-        self.down_s: float | None = None
+        self.down = False
         self.still_down = False
         self.restored = False
         self.sticky = False
@@ -66,11 +71,33 @@ class _July:
             self.homes[key] = balancer
         return reply.ok
 
+    def bring_about(self, trial: Trial) -> bool:
+        """See every flip delivered; whether it was in time.
+
+        The messages that the plan names are made to come by, as natural traffic would bring them one by one:
+        the sender asks the owner for news, and tells the receiver.
+        Left alone, the last of them would come when the first have long brought the cluster down.
+        """
+        cluster = self.run.cluster
+
+        def tell(link: str) -> None:
+            caller, _, callee = link.partition(":")
+            for peer in (self.plan.owner_on(link), callee):
+                with suppress(ControlError):
+                    cluster.control(caller).exchange(peer)
+
+        def all_sent() -> bool:
+            unsent = [str(flip.link) for flip in trial.unsent()]
+            cluster.side_by_side(tell, unsent)
+            return not unsent
+
+        return self.run.wait_until(all_sent, FLIPS_S) and trial.wait_delivered(FLIPS_S)
+
     def steady_state(self, load: Load) -> None:
         """The golden stretch, with a control trial in it: the same as the first flip, but for the flip."""
         control = self.run.trial("control", msgspec.structs.replace(self.plan.flips[0], control=True))
         with control:
-            control.wait_delivered(FLIPS_S)
+            self.bring_about(control)
             self.run.wait_until(lambda: load.settled_s() - load.started_s >= GOLDEN_S, within_s=2 * GOLDEN_S + FLIPS_S)
         self.run.record(msgspec.structs.replace(control.finish(), title="a message as it is"))
 
@@ -80,24 +107,26 @@ class _July:
 
         def decided() -> bool:
             trial.look()
+            self.down = self.is_down(load, self.last_s)
             until_s = load.settled_s()
-            if load.best(until_s - DOWN_S, until_s) < DOWN and until_s - DOWN_S >= self.last_s:
-                self.down_s = until_s - DOWN_S
-            return self.down_s is not None or (
-                load.worst(max(self.last_s, until_s - UP_S), until_s) >= UP and (until_s - self.last_s >= UP_S)
-            )
+            up = until_s - self.last_s >= UP_S and load.worst(until_s - UP_S, until_s) >= UP
+            return self.down or up
 
         run.wait_until(decided, WATCH_S, every_s=0.25)
+
+    def is_down(self, load: Load, after_s: float) -> bool:
+        """Almost nothing succeeded in any region for so long, all of it after that second."""
+        until_s = load.settled_s()
+        return until_s - DOWN_S >= after_s and load.best(until_s - DOWN_S, until_s) < DOWN
 
     def recover(self, load: Load, trial: Trial) -> None:
         """A rolling restart first where the cluster is down; then the recovery that was asked for."""
         run = self.run
-        if self.down_s is not None:
+        if self.down:
             with run.phase("rolling restart"):
                 run.restore("rolling", budget_s=ROLLING_S)
                 after_s = run.now()
-                run.wait_until(lambda: load.settled_s() >= after_s + 1, 2 * ROLLING_S)
-            self.still_down = load.best(after_s, load.settled_s()) < DOWN
+                self.still_down = run.wait_until(lambda: self.is_down(load, after_s), AGAIN_S, every_s=0.25)
         trial.look()
         poisoned = bool(trial.look())
         self.sticky = poisoned
@@ -142,7 +171,7 @@ class _July:
         rows = (
             ("wrong state is believed, and spreads from server to server", trial.outcome is Outcome.SPREAD),
             ("it is still there after a restart", trial.sticky),
-            ("almost no request succeeds, in any region, for at least 5 s", self.down_s is not None),
+            ("almost no request succeeds, in any region, for at least 5 s", self.down),
             ("restarting servers one by one does not help", self.still_down),
             ("stopping all, clearing the state and restoring in stages does", self.restored and self.verified == 1),
             ("no object is lost", kept),
@@ -165,7 +194,7 @@ def _play(run: Run) -> None:
             july.steady_state(load)
         with run.phase("flips"):
             trial.begin()
-            delivered = trial.wait_delivered(FLIPS_S)
+            delivered = july.bring_about(trial)
             trial.wait_felt(run.budgets["detected"])
             july.last_s = run.now()
         if delivered:

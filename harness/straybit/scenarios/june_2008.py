@@ -271,8 +271,11 @@ def _player(unit: str) -> Callable[[Run], None]:
         with run.phase("scan"):
             found = june.scan()
         trials = june.trials(found)
-        for record in (*trials, *monitor.alarms, june.modes(trials)):
-            run.record(record)
+        for trial in trials:
+            run.record(trial)
+        for alarm in monitor.alarms:
+            run.record(alarm)
+        run.record(june.modes(trials))
         june.judge(trials, found, monitor.alarms)
 
     return play
