@@ -56,8 +56,12 @@ class Places:
         self._spent = dict.fromkeys(Work, 0.0)
 
     def enter(self, job: Job, now: float) -> bool:
-        """Take a slot or a place in the queue; False when the queue is full. `job.id in busy` says which."""
-        if self._slots is None or len(self.busy) < self._slots:
+        """Take a slot or a place in the queue; False when the queue is full. `job.id in busy` says which.
+
+        A job that an operator waits for (`done`) takes a slot of its own at once:
+        what is commanded from outside is no part of what the member does by itself.
+        """
+        if self._free or job.done is not None:
             self._start(job, now)
         elif len(self.waiting) < self.queue:
             self.waiting[job.id] = job
@@ -70,7 +74,7 @@ class Places:
         if self.waiting.pop(job.id, None) is not None or self.busy.pop(job.id, None) is None:
             return None
         self._spent[job.work] += now - job.began
-        if not self.waiting:
+        if not self.waiting or not self._free:
             return None
         following = self.waiting.pop(next(iter(self.waiting)))
         self._start(following, now)
@@ -91,6 +95,10 @@ class Places:
         for job in self.busy.values():
             spent[job.work] += now - job.began
         return spent
+
+    @property
+    def _free(self) -> bool:
+        return self._slots is None or len(self.busy) < self._slots
 
     def _start(self, job: Job, now: float) -> None:
         job.began = now

@@ -120,6 +120,16 @@ def test_slots_then_queue_then_no():
     assert places.leave(jobs[0], 3.0) is None
 
 
+def test_an_operators_job_does_not_wait():
+    """What a control command asks for starts at once beyond the slots, and its end starts nobody beyond them."""
+    places = Places(1, 1)
+    one, two, commanded = job(1), job(2), Job(3, Work.GOSSIP, "gossip-2", done=1)
+    assert all(places.enter(each, 0.0) for each in (one, two, commanded))
+    assert (list(places.busy), list(places.waiting)) == ([1, 3], [2])
+    assert places.leave(commanded, 1.0) is None
+    assert places.leave(one, 1.0) is two
+
+
 def test_without_a_bound_nobody_waits():
     """`slots` None gives everybody a slot."""
     places = Places(None, 0)
