@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Literal, get_args
 
 import msgspec
-from straybit_nodes.topology import Kind, Region, Service, Topology
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from straybit.backends import BackendError
@@ -24,6 +23,7 @@ from straybit.cluster import Cluster
 from straybit.control import Control, ControlError, View
 from straybit.steady import NotSteadyError, wait_steady
 from straybit.views import disagreements
+from straybit_nodes.topology import Kind, Region, Service, Topology
 
 __all__ = ["Recovery", "RestoreError", "Restored", "Stage", "batches", "restore"]
 

@@ -40,7 +40,9 @@ def run(tmp_path, ending, act=lambda harness: None):
         env=environment,
         start_new_session=True,
     ) as harness:
-        pids = json.loads(harness.stdout.readline())
+        said = harness.stdout.readline()
+        assert said, harness.stderr.read()
+        pids = json.loads(said)
         nursery = psutil.Process(pids["proxy"]).parent()
         processes = [nursery, *(psutil.Process(pid) for pid in pids.values())]
         assert any(Path(tmp_path).iterdir())

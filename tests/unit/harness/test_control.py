@@ -5,6 +5,7 @@ import socket
 import threading
 
 import pytest
+
 from straybit.control import Control, ControlError, Frame, NodeRefusedError, NodeSilentError
 from straybit.observe import felt, wait_felt
 from straybit_nodes.control import ControlError as Refusal

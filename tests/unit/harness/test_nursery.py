@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from straybit.backends.nursery import Nursery, NurseryError
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from straybit.backends.nursery import Nursery, NurseryError
 
 SOON_S = 5.0
 

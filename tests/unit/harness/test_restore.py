@@ -1,6 +1,7 @@
 """The order of a staged restore."""
 
 import pytest
+
 from straybit.restore import batches, restore
 from straybit_nodes.topology import Region, Topology
 

@@ -4,6 +4,7 @@ import itertools
 import time
 
 import pytest
+
 from straybit import steady
 from straybit.steady import NotSteadyError, wait_steady
 

@@ -1,6 +1,7 @@
 """What a view has against what was originated, in words."""
 
 import pytest
+
 from straybit.control import View
 from straybit.oracle import Entry, Originated
 from straybit.views import disagreements

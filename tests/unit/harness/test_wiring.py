@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from straybit.backends._wiring import configs, ports_needed, share_out
 from straybit.cluster import Spec
 from straybit_nodes.topology import Role, Topology
