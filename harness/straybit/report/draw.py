@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from straybit.records import Phase
-from straybit.report.facts import Timing, seconds
+from straybit.report.facts import seconds
+from straybit.report.figures import Timing
 from straybit.report.history import Moment
 from straybit.result import Series
 

@@ -1,4 +1,4 @@
-"""What a report says about a result, in words and numbers, whatever it is printed on. Pure."""
+"""What a report says about a result in words, and how it orders trials, whatever it is printed on. Pure."""
 
 from __future__ import annotations
 
@@ -8,34 +8,25 @@ from collections.abc import Sequence
 import msgspec
 
 from straybit.outcome import DANGEROUS, Outcome
-from straybit.records import Expectation, Phase, Trial, TrialKind, Verdict
-from straybit.result import RunResult, Series
-from straybit.stats import Spread, at_most, spread, wilson
+from straybit.records import Expectation, Trial, TrialKind, Verdict
+from straybit.result import RunResult
 from straybit_nodes.defences import DEFENCES, GROUPS
 
 __all__ = [
     "LIST_LIMIT",
     "Group",
-    "Share",
-    "Timing",
-    "budget_of",
     "counted",
     "defences_text",
-    "detected_share",
     "fault_class",
-    "flips_sent",
     "groups",
     "matrix",
     "not_tested",
     "noticers",
-    "outage",
     "replay_command",
     "runs_of",
     "seconds",
     "sentence",
-    "share",
     "tally",
-    "timings",
     "title",
     "worst_first",
 ]
@@ -104,6 +95,12 @@ def sentence(result: RunResult) -> str:
     return f"{_WORDS[result.verdict]}: {_ended(result)}{_met(result.expectations)}."
 
 
+def _as_expected(trials: Sequence[Trial], outcome: Outcome) -> str:
+    """A word for a bad outcome that the scenario wanted; a good one needs none."""
+    wanted = all(trial.expected is outcome for trial in trials if trial.outcome is outcome)
+    return " as expected" if wanted and outcome.rank < Outcome.DETECTED.rank and outcome is not Outcome.INVALID else ""
+
+
 def _line(text: str) -> str:
     return " ".join(text.split()).rstrip(".")
 
@@ -128,7 +125,8 @@ def _ended(result: RunResult) -> str:
         return ""
     total = sum(count for _, count in counts)
     all_of = len(counts) == 1 and total > 1
-    ended = f"all {counts[0][0]}" if all_of else ", ".join(f"{count} {outcome}" for outcome, count in counts)
+    outcomes = {outcome: f"{outcome}{_as_expected(trials, outcome)}" for outcome, _ in counts}
+    ended = f"all {outcomes[counts[0][0]]}" if all_of else ", ".join(f"{count} {outcomes[o]}" for o, count in counts)
     sticky = " and sticky" if trials and all(trial.sticky for trial in trials) else ""
     names = sorted({name for trial in trials for name in trial.detected_by})
     if not trials:
@@ -150,74 +148,11 @@ def _met(expectations: Sequence[Expectation]) -> str:
     )
 
 
-class Share(msgspec.Struct, frozen=True):
-    """Some of several, and what that says: an interval, or a bound where there was none or nothing else."""
-
-    events: int
-    trials: int
-    low: float
-    high: float
-
-    @property
-    def text(self) -> str:
-        """`95 %: 61-100 %`, or `at most 14 %, 95 %` for zero events."""
-        if self.trials == 0:
-            return "no trial counted"
-        if self.events == 0:
-            return f"at most {_percent(self.high)} (95 %)"
-        return f"95 % interval {_percent(self.low)} to {_percent(self.high)}"
-
-
-def _percent(value: float) -> str:
-    return f"{value * 100:.2g} %" if value < 0.0995 else f"{value * 100:.0f} %"
-
-
-def share(events: int, trials: int) -> Share:
-    """Wilson's interval; for zero events the exact bound."""
-    if events == 0:
-        return Share(0, trials, 0.0, at_most(trials))
-    return Share(events, trials, *wilson(events, trials))
-
-
-def detected_share(trials: Sequence[Trial], outcomes: frozenset[Outcome]) -> Share:
-    """How many of the trials ended in one of these outcomes."""
-    return share(sum(trial.outcome in outcomes for trial in trials), len(trials))
-
-
 def noticers(results: Sequence[RunResult]) -> tuple[str, ...]:
     """Everybody who could notice: the defences that were on in any run, then whoever else did."""
     on = {name for run in results for name in run.defences}
     did = {name for run in results for trial in run.faults for name in trial.detected_by}
     return (*sorted(on), *sorted(did - on))
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """How long one phase took over the trials that reached it.
-
-    `never` counts the trials that did not reach it, `over` those that took longer than their own budget;
-    `budget` is the tightest of these.
-    """
-
-    name: str
-    values: tuple[float, ...]
-    spread: Spread | None
-    budget: float | None
-    never: int
-    over: int
-
-
-def timings(result: RunResult) -> tuple[Timing, ...]:
-    """Time to detect and time to recover, of the fault trials that count."""
-    return (_timing(result, "detected"), _timing(result, "recovered"))
-
-
-def _timing(result: RunResult, name: str) -> Timing:
-    trials = counted(result)
-    found = [(getattr(t.phases, f"{name}_s"), t.budgets.get(name, result.budgets.get(name))) for t in trials]
-    values = tuple(value for value, _ in found if value is not None)
-    budget = min((limit for _, limit in found if limit is not None), default=None)
-    over = sum(value > limit for value, limit in found if value is not None and limit is not None)
-    return Timing(name, values, spread(values), budget, len(found) - len(values), over)
 
 
 def fault_class(trial: Trial) -> str:
@@ -286,34 +221,6 @@ def groups(result: RunResult) -> list[Group]:
 def replay_command(result: RunResult, trial: Trial) -> str:
     """The command that plays this trial again."""
     return trial.replay or f"straybit replay {result.run_id}/{trial.id}"
-
-
-def flips_sent(result: RunResult) -> list[float]:
-    """When each flip left the proxy, in order; a trial without receipts counts by its own time."""
-    times: list[float] = []
-    for trial in result.faults:
-        sent = [receipt.sent for receipt in trial.receipts if receipt.sent is not None]
-        times += sent or ([] if trial.at_s is None else [trial.at_s])
-    return sorted(times)
-
-
-def budget_of(phase: Phase, budgets: dict[str, float]) -> float | None:
-    """The budget of the phase's name, or of its first word: `staged` holds for `staged restore`."""
-    first, *_ = [*phase.name.split(), ""]
-    return budgets.get(phase.name, budgets.get(first))
-
-
-def outage(series: Series, bin_s: float, below: float = 0.05) -> float:
-    """The longest stretch, in seconds, in which fewer than this share of requests succeeded.
-
-    Bins without any request end no stretch and count for none.
-    """
-    longest = current = 0.0
-    for ok, total in zip(series.ok, series.total, strict=True):
-        if total:
-            current = current + bin_s if ok / total < below else 0.0
-            longest = max(longest, current)
-    return longest
 
 
 def not_tested(result: RunResult) -> list[str]:

@@ -12,7 +12,7 @@ from itertools import groupby
 import msgspec
 
 from straybit.records import Phase, RestoreStage
-from straybit.report import facts
+from straybit.report import figures
 from straybit.result import RunResult, Series
 
 __all__ = ["HISTORY", "History", "Moment", "happened_here"]
@@ -67,7 +67,7 @@ HISTORY: dict[str, History] = {
 
 def happened_here(result: RunResult) -> tuple[Moment, ...]:
     """The run's own moments, counted from its first flip (from its start, where there was none)."""
-    sent = facts.flips_sent(result)
+    sent = figures.flips_sent(result)
     zero = min(sent, default=0.0)
     moments = [Moment(alarm.at_s, f"{alarm.name} names {alarm.culprit}") for alarm in result.alarms]
     moments += _restore(result.restore)

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from straybit.outcome import DANGEROUS, Outcome
 from straybit.records import Phase, Trial, TrialKind
-from straybit.report import draw, facts, hexdump
+from straybit.report import draw, facts, figures, hexdump
 from straybit.report.history import HISTORY, Moment, happened_here
 from straybit.result import RunResult
 
@@ -84,14 +84,14 @@ def _seconds(value: float | None) -> str:
 
 def _run(run: RunResult) -> dict[str, Any]:
     trials = facts.counted(run)
-    timings = facts.timings(run)
+    timings = figures.timings(run)
     high = max([1.0, *(v for t in timings for v in (*t.values, t.budget or 0))]) * 1.2
     return {
         "result": run,
         "title": facts.title(run),
         "sentence": facts.sentence(run),
-        "dangerous": facts.detected_share(trials, DANGEROUS),
-        "silent": facts.detected_share(trials, frozenset({Outcome.SILENT})),
+        "dangerous": figures.detected_share(trials, DANGEROUS),
+        "silent": figures.detected_share(trials, frozenset({Outcome.SILENT})),
         "expected": sum(t.expected is t.outcome and t.outcome in DANGEROUS for t in trials),
         "detections": [row for row in _detections(run, trials) if row[1].events],
         "quiet": [name for name, share, _ in _detections(run, trials) if not share.events and name != "nobody"],
@@ -114,15 +114,15 @@ def _then(run: RunResult) -> tuple[Moment, ...]:
     return history.moments if history else ()
 
 
-def _detections(run: RunResult, trials: Sequence[Trial]) -> list[tuple[str, facts.Share, bool]]:
+def _detections(run: RunResult, trials: Sequence[Trial]) -> list[tuple[str, figures.Share, bool]]:
     """Per noticer: its share of the trials, and whether that was luck; last, nobody."""
     rows = []
     for name in facts.noticers([run]):
         caught = [trial for trial in trials if name in trial.detected_by]
         luck = bool(caught) and all(trial.by_luck for trial in caught)
-        rows.append((name, facts.share(len(caught), len(trials)), luck))
+        rows.append((name, figures.share(len(caught), len(trials)), luck))
     nobody = sum(not trial.detected_by for trial in trials)
-    return [*rows, ("nobody", facts.share(nobody, len(trials)), False)] if trials else rows
+    return [*rows, ("nobody", figures.share(nobody, len(trials)), False)] if trials else rows
 
 
 def _success(run: RunResult) -> dict[str, Any] | None:
@@ -134,12 +134,12 @@ def _success(run: RunResult) -> dict[str, Any] | None:
     starts = [*(s.at_s[0] for s in series.values()), *(p.at_s for p in run.timeline)]
     ends = [*(s.at_s[-1] + bin_s for s in series.values()), *(p.until_s for p in run.timeline)]
     span = (min(0.0, *starts), max(ends))
-    flips = facts.flips_sent(run)
+    flips = figures.flips_sent(run)
     charts = []
     for region, one in series.items():
         shares = [ok / total for ok, total in zip(one.ok, one.total, strict=True) if total]
         drawing = draw.success(region, one, span=span, bin_s=bin_s, phases=run.timeline, flips=flips)
-        down = facts.outage(one, bin_s)
+        down = figures.outage(one, bin_s)
         total = f"{sum(one.ok)} of {sum(one.total)} requests succeeded"
         charts.append({"region": region, "drawing": drawing, "down": down, "shares": shares, "sum": total})
     return {
@@ -153,12 +153,12 @@ def _success(run: RunResult) -> dict[str, Any] | None:
 def _phases(phases: Sequence[Phase], budgets: dict[str, float]) -> list[dict[str, Any]]:
     """Each phase with its budget, and both as shares of the longest bar."""
     longest = (
-        max([*(p.until_s - p.at_s for p in phases), *(facts.budget_of(p, budgets) or 0 for p in phases)], default=1)
+        max([*(p.until_s - p.at_s for p in phases), *(figures.budget_of(p, budgets) or 0 for p in phases)], default=1)
         or 1
     )
     rows = []
     for phase in phases:
-        took, budget = phase.until_s - phase.at_s, facts.budget_of(phase, budgets)
+        took, budget = phase.until_s - phase.at_s, figures.budget_of(phase, budgets)
         rows.append(
             {
                 "phase": phase,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from straybit.records import Trial
-from straybit.report import facts
+from straybit.report import facts, figures
 from straybit.result import RunResult
 
 __all__ = ["LIMIT_BYTES", "summary_md"]
@@ -49,7 +49,7 @@ def _run(run: RunResult, *, several: bool) -> Iterator[str]:
         yield from ["", f"## {_text(facts.title(run))}", "", _text(facts.sentence(run))]
     yield from _expectations(run)
     yield from _table(("outcome", "trials"), [(str(outcome), str(count)) for outcome, count in facts.tally(run)])
-    yield from _table(("", "p50", "p95", "max", "budget", "never"), [_timing(timing) for timing in facts.timings(run)])
+    yield from _table(("", "p50", "p95", "max", "budget", "never"), [_timing(found) for found in figures.timings(run)])
     for alarm in run.alarms:
         yield from ["", f"{_text(alarm.name)} named **{_text(alarm.culprit)}** at {facts.seconds(alarm.at_s)}."]
     for table in run.tables:
@@ -70,7 +70,7 @@ def _expectations(result: RunResult) -> Iterator[str]:
         yield f"- {'✅' if expectation.met else '❌'} {_text(expectation.text)}{detail}"
 
 
-def _timing(timing: facts.Timing) -> tuple[str, ...]:
+def _timing(timing: figures.Timing) -> tuple[str, ...]:
     found = timing.spread
     numbers = [facts.seconds(value) for value in (found.p50, found.p95, found.worst)] if found else ["", "", ""]
     budget = "" if timing.budget is None else facts.seconds(timing.budget)

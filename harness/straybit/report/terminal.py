@@ -11,7 +11,7 @@ from rich.text import Text
 
 from straybit.outcome import DANGEROUS, Outcome
 from straybit.records import Verdict
-from straybit.report import facts
+from straybit.report import facts, figures
 from straybit.report.history import HISTORY
 from straybit.result import RunResult
 
@@ -35,11 +35,11 @@ def phases_table(result: RunResult) -> Table:
     for name in ("phase", "from", "took", "budget", ""):
         table.add_column(name, justify="left" if name in ("phase", "") else "right", no_wrap=name != "")
     for phase in result.timeline:
-        budget, took = facts.budget_of(phase, result.budgets), phase.until_s - phase.at_s
+        budget, took = figures.budget_of(phase, result.budgets), phase.until_s - phase.at_s
         over = budget is not None and took > budget
         row = (phase.name, f"{phase.at_s:.1f} s", Text(facts.seconds(took), "red" if over else ""), _budget(budget))
         table.add_row(*row, Text(phase.note, "dim"))
-    for timing in facts.timings(result):
+    for timing in figures.timings(result):
         if timing.spread:
             worst = Text(facts.seconds(timing.spread.worst), "red" if timing.over else "")
             note = f"worst of {timing.spread.count}, median {facts.seconds(timing.spread.p50)}"

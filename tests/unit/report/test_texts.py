@@ -11,7 +11,7 @@ from rich.console import Console
 
 from straybit.outcome import Outcome
 from straybit.records import Error, Expectation, RunEnded, Table
-from straybit.report import facts, load_result, write_reports
+from straybit.report import facts, figures, load_result, write_reports
 from straybit.report.junit import junit_xml
 from straybit.report.summary import LIMIT_BYTES, summary_md
 from straybit.report.terminal import print_result, verdict_line
@@ -61,18 +61,25 @@ def test_flips_are_classed_by_what_they_change(flip, words):
     assert facts.fault_class(msgspec.structs.replace(july_trial(0, defended=True), flips=(flip,))) == words
 
 
+def test_an_expected_outcome_is_no_alarm():
+    """At three in the morning, SILENT under the word Held needs its reason beside it."""
+    result = fold(SAMPLES["june-2008-2008"]())
+    assert "24 trials, 8 SILENT as expected, 4 NOTICED as expected, 12 DETECTED" in facts.sentence(result)
+    assert "6 trials, all SPREAD and sticky" in facts.sentence(fold(SAMPLES["july-2008-none"]()))
+
+
 def test_the_longest_outage_is_found():
     """Stretches are of neighbouring bins; an empty bin neither ends nor lengthens one."""
     series = Series(at_s=tuple(range(7)), ok=(4, 0, 0, 0, 4, 0, 4), total=(4, 4, 0, 4, 4, 4, 4))
-    assert facts.outage(series, 1.0) == 2.0
+    assert figures.outage(series, 1.0) == 2.0
 
 
 def test_a_trials_own_budget_holds():
     """A staged restore has 15 s where the run's recovery has 5."""
     trial = msgspec.structs.replace(july_trial(0, defended=False), budgets={"recovered": 15.0})
-    timing = facts.timings(fold([started("s"), trial]))[1]
+    timing = figures.timings(fold([started("s"), trial]))[1]
     assert (timing.budget, timing.over) == (15.0, 0)
-    assert facts.timings(fold([started("s"), july_trial(0, defended=False)]))[1].over == 1
+    assert figures.timings(fold([started("s"), july_trial(0, defended=False)]))[1].over == 1
 
 
 def test_invalid_trials_are_in_no_rate():
