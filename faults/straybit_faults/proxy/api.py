@@ -8,12 +8,11 @@ Whoever sends no whole request, or takes no answer, within `PATIENCE_S` is cut o
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
-import logging
 import socket
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -48,9 +47,6 @@ PATIENCE_S = 10.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 T = TypeVar("T")
-_LOG = logging.getLogger("straybit.proxy.api")
-_LOG.addHandler(logging.NullHandler())
-_LOG.propagate = False  # a client's rubbish is answered, not logged
 _identifiers = itertools.count(1)
 
 
@@ -63,9 +59,9 @@ class Api:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="api", daemon=True)
         self.ready = threading.Event()
-        self.served: dict[web.RequestHandler[web.Request], float] = {}
+        self.served: dict[web.RequestHandler, float] = {}
         """When each connection last got an answer, or came."""
-        self.following: set[web.RequestHandler[web.Request]] = set()
+        self.following: set[web.RequestHandler] = set()
         """Connections of event streams, which may stay as long as they like."""
         self.news = asyncio.Event()
 
@@ -81,9 +77,7 @@ class Api:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        runner = web.AppRunner(
-            self._app(), access_log=None, logger=_LOG, keepalive_timeout=PATIENCE_S, shutdown_timeout=0.1
-        )
+        runner = web.AppRunner(self._app(), access_log=None, keepalive_timeout=PATIENCE_S, shutdown_timeout=0.1)
         self.loop.run_until_complete(runner.setup())
         self.loop.run_until_complete(web.SockSite(runner, self.listener, backlog=1024).start())
         self.ready.set()
@@ -220,10 +214,10 @@ class Api:
             proxies = await self.call(lambda server: [describe_proxy(p) for p in server.populate(bodies)])
         except PopulateError as error:
             made = error.proxies
-            proxies = await self.call(lambda _: [describe_proxy(p) for p in made])
-            return _json({"error": error.text, "status": error.status, "proxies": proxies}, error.status)
+            partial = None if made is None else await self.call(lambda _: [describe_proxy(p) for p in made])
+            return _json({"error": error.text, "status": error.status, "proxies": partial}, error.status)
         except ApiError as error:
-            return _json({"error": error.text, "status": error.status, "proxies": []}, error.status)
+            return _json({"error": error.text, "status": error.status, "proxies": None}, error.status)
         return _json({"proxies": proxies}, 201)
 
     async def reset(self, request: web.Request) -> web.Response:
@@ -250,7 +244,7 @@ class Api:
         self.following.add(request.protocol)
         await response.prepare(request)
         while True:
-            events = await self.call(partial(Server.events_since, seq=seq))
+            events = await self.call(functools.partial(Server.events_since, seq=seq))
             if events:
                 await response.write(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
                 seq = events[-1].seq + 1

@@ -28,9 +28,9 @@ _RESOLVERS = 4  # threads that ask name servers
 
 
 class PopulateError(ApiError):
-    """A refused populate, and the proxies it made or kept before that."""
+    """A refused populate, and the proxies it made or kept before that; None if it did not begin."""
 
-    def __init__(self, error: ApiError, proxies: list[Proxy]) -> None:
+    def __init__(self, error: ApiError, proxies: list[Proxy] | None) -> None:
         super().__init__(error.status, error.text)
         self.proxies = proxies
 
@@ -81,10 +81,11 @@ class Server:
 
     def populate(self, bodies: list[ProxyBody]) -> list[Proxy]:
         """Create those that are new or differ; one that is equal stays untouched. Raises PopulateError."""
-        proxies: list[Proxy] = []
+        proxies: list[Proxy] | None = None
         try:
             for number, body in enumerate(bodies, 1):
                 _require(body, f" at proxy {number}")
+            proxies = []
             for body in bodies:
                 proxies.append(self._populated(body))
         except ApiError as error:

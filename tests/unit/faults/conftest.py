@@ -1,17 +1,27 @@
-"""A proxy in a process of its own, as users run it, and upstreams to stand behind it."""
+"""A proxy in a process of its own, as users run it, upstreams to stand behind it, and real Toxiproxy beside it.
+
+`STRAYBIT_TOXIPROXY` names Toxiproxy's binary; without it, `toxiproxy-server` is looked for on the path.
+"""
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from straybit_faults.client import ProxyServer
+
+BINARY = os.environ.get("STRAYBIT_TOXIPROXY") or shutil.which("toxiproxy-server")
 
 
 class RunningProxy(ProxyServer):
@@ -104,3 +114,65 @@ def socket_link(proxy: RunningProxy) -> Iterator[Upstream]:
     link = Upstream(proxy, "client:property")
     yield link
     link.close()
+
+
+@dataclass
+class Reply:
+    """One answer."""
+
+    status: int
+    headers: Any
+    text: str
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.text)
+
+
+class Api:
+    """A server under test, and the raw calls to it."""
+
+    def __init__(self, name: str, host: str, port: int) -> None:
+        self.name = name
+        self.host = host
+        self.port = port
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """One call; a body that is no text is sent as JSON."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        text = body if isinstance(body, (str, type(None))) else json.dumps(body)
+        connection.request(method, path, text, {key.replace("_", "-"): value for key, value in headers.items()})
+        response = connection.getresponse()
+        reply = Reply(response.status, response.headers, response.read().decode())
+        connection.close()
+        return reply
+
+
+@pytest.fixture(scope="session", params=["ours", *(["toxiproxy"] if BINARY else [])])
+def server(request: pytest.FixtureRequest) -> Iterator[Api]:
+    """Ours, or the real one."""
+    if request.param == "ours":
+        proxy: ProxyServer = request.getfixturevalue("proxy")
+        yield Api("ours", proxy.host, proxy.port)
+        return
+    with socket.create_server(("127.0.0.1", 0)) as spare:
+        port = spare.getsockname()[1]
+    command = [str(BINARY), "-host", "127.0.0.1", "-port", str(port), "-proxy-metrics"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while True:
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", port)):
+                break
+    yield Api("toxiproxy", "127.0.0.1", port)
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def api(server: Api) -> Iterator[Api]:
+    """A server without this test's proxies."""
+    yield server
+    for name in server.call("GET", "/proxies").json:
+        if name.startswith("t-"):
+            server.call("DELETE", f"/proxies/{name}")
