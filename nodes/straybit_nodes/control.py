@@ -182,7 +182,9 @@ class ControlServer:
         self.listener = HttpListener(self._handle)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._secret):
+        if not hmac.compare_digest(
+            request.headers.get("Authorization", "").encode(errors="surrogateescape"), self._secret
+        ):
             return _json(401, {"error": "this port wants the run's token as Authorization: Bearer TOKEN"})
         key = (request.method, request.rel_url.path)
         if key == ("GET", "/metrics"):
