@@ -12,6 +12,9 @@ __all__ = ["command"]
 @click.option("--port", type=click.IntRange(0, 65535), default=8474, show_default=True, help="0 takes a free one.")
 def command(host: str, port: int) -> None:
     """Run straybit's proxy, which speaks Toxiproxy's HTTP API and flips bits as well. Ctrl-C ends it."""
-    from straybit_faults.proxy.serve import run_proxy  # noqa: PLC0415 - what this command is for
+    from straybit_faults.proxy.serve import ProxyStartError, run_proxy  # noqa: PLC0415 - what this command is for
 
-    run_proxy(host, port)
+    try:
+        run_proxy(host, port)
+    except ProxyStartError as error:
+        raise click.ClickException(str(error)) from None
