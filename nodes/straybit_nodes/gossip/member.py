@@ -22,7 +22,7 @@ from straybit_nodes.gossip.codec import Bad, Frame, encode
 from straybit_nodes.gossip.connection import Connection
 from straybit_nodes.gossip.core import Core, Origin
 from straybit_nodes.gossip.kept import Kept
-from straybit_nodes.gossip.layout import BODIES
+from straybit_nodes.gossip.measures import Measures
 from straybit_nodes.gossip.messages import Reason
 from straybit_nodes.gossip.view import shown
 from straybit_nodes.logs import Log
@@ -36,7 +36,6 @@ INBOUND_MAX = 1024
 """Connections from others at a time; one more is closed at once."""
 _BACKLOG = 256
 _SILENT_WITHIN_S = 2.0
-_MEASURE_EVERY_S = 0.2
 
 
 class GossipMember:
@@ -70,7 +69,7 @@ class GossipMember:
             Random(f"{config.seed}/{service.name}"),
             now=time.monotonic(),
         )
-        self._measures = _Measures(metrics)
+        self._measures = Measures(metrics)
         self._server: asyncio.Server | None = None
         self._connections: dict[int, Connection] = {}
         self._open: set[Connection] = set()
@@ -218,8 +217,8 @@ class GossipMember:
     async def _round(self, peer: str | None) -> str | None:
         if self._state != "running":
             raise ControlError(409, f"this member is {self._state}; resume it first")
-        if peer is not None and (peer == self.core.name or self.core.address_of(peer) is None):
-            raise ControlError(400, f"{peer!r} is no other member; there are {', '.join(self.core.known())}")
+        if peer is not None and (peer == self.core.name or self.core.peers.address(peer) is None):
+            raise ControlError(400, f"{peer!r} is no other member; there are {', '.join(self.core.peers.known())}")
         self._numbers += 1
         over: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._ending[self._numbers] = over
@@ -369,41 +368,3 @@ class GossipMember:
         if self._state != state:
             self._state = state
             self._log.write("state", state=state)
-
-
-class _Measures:
-    """What a core counts, as metrics."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._exchanges = {result: metrics.exchanges.labels(result) for result in ("ok", "failed")}
-        self._seen = dict.fromkeys(self._exchanges, 0)
-        self._spent: dict[str, float] = {}
-        self._next = 0.0
-        kinds = (*BODIES, "")
-        self._received = {kind: metrics.frames.labels("in", kind) for kind in kinds}
-        self._sent = {kind: metrics.frames.labels("out", kind) for kind in kinds}
-
-    def received(self, kind: str) -> None:
-        self._received[kind].inc()
-
-    def sent(self, kind: str) -> None:
-        self._sent[kind].inc()
-
-    def noticed(self, event: str, fields: dict[str, object]) -> None:
-        if event in {"refused", "alarm"}:
-            self._metrics.detections.labels(str(fields["defence"])).inc()
-        elif event == "parse-error":
-            self._metrics.detections.labels("parse").inc()
-
-    def measure(self, core: Core) -> None:
-        for result, count in core.exchanges.items():
-            if count != self._seen[result]:
-                self._exchanges[result].inc(count - self._seen[result])
-                self._seen[result] = count
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _MEASURE_EVERY_S
-            for work, seconds in core.places.spent(now).items():
-                self._metrics.slot_seconds.labels(work.value).inc(max(seconds - self._spent.get(work, 0.0), 0.0))
-                self._spent[work] = seconds

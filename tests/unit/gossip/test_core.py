@@ -46,7 +46,7 @@ def begin(core, peer="gossip-2", now=0.0):
     """An exchange with `peer` whose connection is up; its number."""
     core.round(now, peer)
     (dial,) = dials(core)
-    assert dial.address == core.address_of(peer)
+    assert dial.address == core.peers.address(peer)
     core.connected(dial.id, now)
     return dial.id
 
@@ -239,9 +239,9 @@ def test_contacts_limit_whom_a_member_speaks_to_first():
     core.stop(0.0)
     core.clear()
     core.resume(0.0, ["gossip-3"], ticks=False)
-    assert core.known() == ["gossip-3"]
+    assert core.peers.known() == ["gossip-3"]
     learn(core, entry("gossip-5"))
-    assert core.known() == ["gossip-3", "gossip-5"]
+    assert core.peers.known() == ["gossip-3", "gossip-5"]
 
 
 def test_a_leg_waits_for_place_and_exchange_and_holds_its_slot():
