@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
-__all__ = ["HttpError", "NoReply", "Reply", "talk"]
+__all__ = ["Framing", "HttpError", "NoReply", "Reply", "talk"]
+
+Framing = Literal["length", "chunked", "none"]
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([^\r\n]*))?")
 _HEADS_MAX = 4
@@ -48,39 +51,42 @@ async def talk(
     *,
     headers: Iterable[tuple[str, str]],
     body: bytes = b"",
-    chunked: bool = False,
+    framing: Framing = "length",
     limit: int,
+    on_head: Callable[[int], None] | None = None,
 ) -> Reply:
     """Send one request on `stream` and read its reply, of at most `limit` bytes; the stream is closed afterwards.
 
-    `headers` hold no framing: Content-Length is added where there is a body or the method has one,
-    or with `chunked` Transfer-Encoding. Raises NoReply, HttpError; the caller sets the time limit.
+    `headers` hold no framing, it is added: `length` is Content-Length where there is a body or the method has one,
+    `chunked` is Transfer-Encoding, `none` is neither.
+    `on_head` is told the bytes of the body to come, once the head of the reply is there.
+    Raises NoReply, HttpError; the caller sets the time limit.
     """
     reader, writer = stream
     try:
-        writer.write(_head(method, target, headers, body, chunked=chunked))
+        writer.write(_head(method, target, headers, body, framing))
+        if framing == "chunked":
+            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
         if body:
-            writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
-        elif chunked:
-            writer.write(b"0\r\n\r\n")
+            writer.write(body)
         with contextlib.suppress(ConnectionError):  # a reply may have come: nobody need read a body it refuses
             await writer.drain()
-        return await _read(reader, method, limit)
+        return await _read(reader, method, limit, on_head)
     finally:
         writer.close()
 
 
-def _head(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, *, chunked: bool) -> bytes:
+def _head(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, framing: Framing) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-    if chunked:
+    if framing == "chunked":
         lines.append("Transfer-Encoding: chunked")
-    elif body or method in {"PUT", "POST"}:
+    elif framing == "length" and (body or method in {"PUT", "POST"}):
         lines.append(f"Content-Length: {len(body)}")
     lines.append("Connection: close\r\n\r\n")
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 
-async def _read(reader: asyncio.StreamReader, method: str, limit: int) -> Reply:
+async def _read(reader: asyncio.StreamReader, method: str, limit: int, on_head: Callable[[int], None] | None) -> Reply:
     for _ in range(_HEADS_MAX):
         status, reason, headers = _parse(await _read_head(reader))
         if status >= 200:
@@ -88,6 +94,8 @@ async def _read(reader: asyncio.StreamReader, method: str, limit: int) -> Reply:
     else:
         raise HttpError(f"more than {_HEADS_MAX} interim replies")
     length = 0 if method == "HEAD" or status in {204, 304} else _length(headers, limit)
+    if on_head is not None:
+        on_head(length)
     try:
         return Reply(status, reason, headers, await reader.readexactly(length))
     except (asyncio.IncompleteReadError, ConnectionError):
