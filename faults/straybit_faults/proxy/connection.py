@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from straybit_faults.proxy.editor import Editor, Reader
+from straybit_faults.proxy.application import Reader
+from straybit_faults.proxy.editor import Editor
 from straybit_faults.proxy.poller import ERROR, HANGUP, READ, WRITE
 from straybit_faults.proxy.receipts import DeliveryWatch
 from straybit_faults.proxy.stream import Stream

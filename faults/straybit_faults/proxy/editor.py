@@ -3,88 +3,82 @@
 Theory of operation.
 Bytes come in a buffer that may be changed in place.
 Each wire's parser is fed all of them and answers with messages and parts;
-a matcher that takes a message leaves *patches*, each a byte offset of the stream and what to do there.
+a matcher that takes a message leaves *patches*, each a byte offset of the stream and what to do there,
+or a *claim* on the whole message.
 Bytes that no parser holds back any more are *released*: patches within them are applied,
 a receipt is written for each application whose last patch was applied, and they go on.
 So a patch always meets its byte, however TCP cut the stream, and nothing but patches changes a byte.
+A claimed message is kept until it is complete, and then something else goes on in its place.
 A parser that is Lost holds nothing back any more.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
-
-import google_crc32c
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from straybit_faults.draw import draw
-from straybit_faults.flip import FieldAim, Flip, FlipIdError, Link, OffsetAim
+from straybit_faults.proxy.application import Application, Changed, Place, Reader, link_of, make_receipt
+from straybit_faults.proxy.claims import ClaimedMessage
 from straybit_faults.proxy.events import EventLog
-from straybit_faults.proxy.receipts import DeliveryWatch, ReceiptBook
+from straybit_faults.proxy.receipts import ReceiptBook
 from straybit_faults.receipt import Receipt
-from straybit_faults.toxics import Content, Matcher, Next
+from straybit_faults.toxics import Content, Matcher, Next, Timer, Whole
 from straybit_faults.toxics.content import Change, Decision
-from straybit_faults.wire import Direction, Event, Field, Lost, Message, Parser, Part, Wire
+from straybit_faults.wire import Direction, Event, Field, Lost, Message, Part
 
-if TYPE_CHECKING:
-    from straybit_faults.proxy.stream import Stream
-
-__all__ = ["MAX_HELD", "Editor", "Reader"]
+__all__ = ["MAX_HELD", "Editor", "EditorStream", "Reader", "Watch"]
 
 MAX_HELD = 2_097_152
-"""Bytes a wire may hold back per direction; beyond, it counts as lost. Twice the largest gossip frame."""
-
-CONTEXT = 32
-"""Bytes of a receipt's context."""
+"""Bytes a wire or a claim may hold back per direction; beyond, it is given up. Twice the largest gossip frame."""
 
 
-class Reader:
-    """A wire's parser at work on one direction; `origin` is the stream offset of the first byte it was fed."""
+class Watch(Protocol):
+    """Whoever finds out when a receipt's byte was sent and delivered."""
 
-    def __init__(self, wire: Wire, parser: Parser, origin: int) -> None:
-        self.wire = wire
-        self.parser = parser
-        self.origin = origin
+    def add(self, offset: int, receipt: Receipt) -> None:
+        """Watch for the byte that is number `offset` of those sent to the receiver."""
 
 
-class Application:
-    """One fault on its way into one message (or at one offset), until its last byte was changed."""
+class EditorStream(Protocol):
+    """The direction an editor works on."""
 
-    def __init__(
-        self, matcher: Matcher, decision: Decision, field: Field, *, reader: Reader | None, message: Message | None
-    ) -> None:
-        self.matcher = matcher
-        self.decision = decision
-        self.field = field
-        self.reader = reader
-        self.message = message
-        self.waiting: list[Change] | None = None
-        self.unapplied = 0
-        self.done: list[tuple[int, int, int, int, int]] = []
-        """Stream offset, byte of the field, before, after and mask of each changed byte."""
+    direction: Direction
+    closing: bool
 
-    def resolve(self, length: int | None) -> None:
-        """Choose the bytes, now that the field (or the first part of an open one) has a length. Raises ValueError."""
-        toxic: Content = self.matcher.armed.attributes
-        field = Field(self.field.name, self.field.at, length, self.field.cls, self.field.number)
-        self.waiting = toxic.changes(field, self.decision.draws)
-        self.unapplied = len(self.waiting)
+    @property
+    def number(self) -> int:
+        """Which connection of its proxy, from 0."""
+
+    @property
+    def accepted(self) -> int:
+        """Bytes on their way to the receiver or sent already, as it will count them."""
+
+    def now(self) -> float:
+        """CLOCK_MONOTONIC seconds."""
+
+    def at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back at `when`."""
+
+    def later(self, callback: Callable[[], None]) -> None:
+        """Call back soon, unless the connection is gone by then."""
 
 
 class Editor:
     """Reads and changes one direction of one connection; see the theory of operation above."""
 
+    next: Next
+
     def __init__(
-        self, stream: Stream, book: ReceiptBook, events: EventLog, *, proxy: str, base: int, watch: DeliveryWatch
+        self, stream: EditorStream, book: ReceiptBook, events: EventLog, *, proxy: str, base: int, watch: Watch
     ) -> None:
         self.stream = stream
-        self.next: Next = stream
-        self.watch = watch
         self.book = book
         self.events = events
-        self.proxy = proxy
-        self.link = _link(proxy)
+        self.watch = watch
+        self.place = Place(proxy, link_of(proxy), stream.direction, stream.number)
         self.base = base  # stream offset of the first byte that has not been released
         self.out = stream.accepted  # bytes handed on so far, as the receiver will count them
         self.kept = bytearray()
@@ -93,7 +87,11 @@ class Editor:
         self.matchers: list[Matcher] = []
         self.patches: list[tuple[int, int, Change, Application]] = []
         self.open: list[Application] = []
+        self.claims: deque[ClaimedMessage] = deque()
         self.serial = 0
+        self.finished = False
+
+    # -- what acts here ------------------------------------------------------------------------------------------
 
     @property
     def wires(self) -> set[str]:
@@ -116,43 +114,87 @@ class Editor:
         self.matchers = list(matchers)
         self.patches = [patch for patch in self.patches if patch[3].matcher in self.matchers]
         self.open = [application for application in self.open if application.matcher in self.matchers]
+        for claim in self.claims:
+            if claim.application.matcher not in self.matchers:
+                claim.give_up("the toxic was removed first")
         for matcher in new:
             self._aim_at_offset(matcher)
 
+    # -- bytes ---------------------------------------------------------------------------------------------------
+
     def push(self, data: memoryview) -> None:
         """Take bytes that may be changed in place; hand on those that nobody holds back."""
+        if self.finished:
+            return
         for reader in tuple(self.readers):
             for event in reader.parser.feed(data):
                 self._on(event, reader)
         start = self.base + len(self.kept)
-        free = min([start + len(data), *(reader.origin + reader.parser.hold for reader in self.readers)])
-        if self.kept:
-            self.kept += data
-            ready = memoryview(self.kept[: free - self.base])
-            del self.kept[: free - self.base]
-            self._release(ready)
-        else:
-            self.kept += data[free - start :]
-            self._release(data[: free - start])
+        if not self.kept and not self.claims and self._free(start + len(data)) == start + len(data):
+            self._release(data)
+            return
+        self.kept += data
         if len(self.kept) > MAX_HELD:
-            for reader in tuple(self.readers):
-                self._lose(reader, f"more than {MAX_HELD} bytes held back")
-            self.release()
+            self._give_up(f"more than {MAX_HELD} bytes held back")
+        self.drain()
+
+    def drain(self) -> None:
+        """Release what is kept, as far as readers and claims let it."""
+        free = self._free(self.base + len(self.kept))
+        while not self.finished:
+            claim = self.claims[0] if self.claims else None
+            stop = free if claim is None else min(free, claim.start)
+            if stop > self.base:
+                self._release(self._take(stop - self.base))
+            if claim is None or self.base < claim.start or len(self.kept) < claim.end - claim.start:
+                return
+            if not self._settle(claim):
+                return
 
     def end(self) -> None:
         """The sender closed its half: an unfinished message leaves as it is."""
+        for claim in tuple(self.claims):
+            if self.base + len(self.kept) < claim.end or claim is not self.claims[0]:
+                self.claims.remove(claim)
+                self.miss(claim.application.matcher, "the stream ended before its message was complete")
+        if self.claims and self.claims[0].timer is not None:
+            self.claims[0].give_up("the stream ended first")
         self.release()
         self._forget(self.open, "the stream ended before its byte came")
-        self.next.end()
+        if not self.finished:
+            self.next.end()
 
     def release(self) -> None:
         """Let go of everything held back."""
-        ready, self.kept = memoryview(self.kept), bytearray()
-        self._release(ready)
+        self.drain()
+        if not self.finished:
+            self._release(self._take(len(self.kept)))
 
     def drop(self) -> None:
         """The connection is gone."""
-        self._forget([*self.open, *dict.fromkeys(patch[3] for patch in self.patches)], "the connection ended first")
+        for claim in self.claims:
+            claim.cancel()
+            claim.answer = claim.data  # nobody waits for it any more
+        pending = [*self.open, *(patch[3] for patch in self.patches), *(claim.application for claim in self.claims)]
+        self._forget(dict.fromkeys(pending), "the connection ended first")
+
+    def _free(self, end: int) -> int:
+        """The stream offset up to which no parser holds bytes back."""
+        return min([end, *(reader.origin + reader.parser.hold for reader in self.readers)])
+
+    def _take(self, count: int) -> memoryview:
+        block = memoryview(self.kept[:count])
+        del self.kept[:count]
+        return block
+
+    def _give_up(self, reason: str) -> None:
+        for reader in tuple(self.readers):
+            self._lose(reader, reason)
+        for claim in self.claims:
+            self.miss(claim.application.matcher, reason)
+        self.claims.clear()
+
+    # -- what wires say ------------------------------------------------------------------------------------------
 
     def _on(self, event: Event, reader: Reader) -> None:
         match event:
@@ -163,39 +205,61 @@ class Editor:
                         self._offer(matcher, event, reader)
             case Part(field, start, at, length):
                 for application in tuple(self.open):
-                    if application.field.name == field:
+                    if application.field is not None and application.field.name == field:
                         self._continue(application, start, reader.origin + at, length)
             case Lost(_, reason):
                 self._lose(reader, reason)
 
     def _offer(self, matcher: Matcher, message: Message, reader: Reader) -> None:
+        toxic: Content = matcher.armed.attributes
         decision = matcher.judge(message, self.stream.number - matcher.armed.since)
+        if isinstance(toxic, Whole):
+            self._claim(matcher, toxic, decision, message, reader)
+            return
         if decision is None:
             return
-        field = message.field(matcher.armed.attributes.field)
-        if field is None:
-            self._miss(matcher, f"{message.kind} {decision.ordinal} has no field {matcher.armed.attributes.field}")
+        try:
+            field, changes = toxic.pick(message, decision.draws)
+        except ValueError as error:
+            self.miss(matcher, f"{message.kind} {decision.ordinal}: {error}")
             return
         application = Application(matcher, decision, field, reader=reader, message=message)
+        if changes is not None:
+            application.plan(changes)
         if field.length is None:
             self.open.append(application)
         else:
             self._resolve(application, field.length)
             self._place(application, 0, reader.origin + field.at, field.length)
 
+    def _claim(
+        self, matcher: Matcher, toxic: Whole, decision: Decision | None, message: Message, reader: Reader
+    ) -> None:
+        if not toxic.wants(matcher.state, decision, self.stream.number):
+            return
+        if message.end is None or message.end - message.at > MAX_HELD:
+            if decision is not None:
+                self.miss(matcher, f"{message.kind} {decision.ordinal} cannot be held: its length is unknown or huge")
+            return
+        whole = decision or Decision(matcher.seen - 1, toxic.control)
+        application = Application(matcher, whole, None, reader=reader, message=message)
+        self.claims.append(ClaimedMessage(self, message, toxic, application, decision=decision))
+
     def _continue(self, application: Application, start: int, at: int, length: int) -> None:
         if application.waiting is None:
-            self._resolve(application, length if application.matcher.armed.attributes.draws_place else None)
+            self._resolve(application, length if application.toxic.draws_place else None)
         self._place(application, start, at, length)
         if not application.waiting:
             self.open.remove(application)
 
     def _resolve(self, application: Application, length: int | None) -> None:
+        if application.waiting is not None:
+            return
         try:
             application.resolve(length)
         except ValueError as error:
-            application.waiting = []
-            self._miss(application.matcher, str(error))
+            application.plan([])
+            self.miss(application.matcher, str(error))
 
     def _place(self, application: Application, start: int, at: int, length: int) -> None:
         """Turn those changes into patches that fall in the field's bytes `start` to `start + length`."""
@@ -203,11 +267,9 @@ class Editor:
         application.waiting = [change for change in waiting if not start <= change.at < start + length]
         for change in waiting:
             if start <= change.at < start + length:
-                self._patch(at + change.at - start, change, application)
-
-    def _patch(self, offset: int, change: Change, application: Application) -> None:
-        self.serial += 1
-        insort(self.patches, (offset, self.serial, change, application), key=lambda patch: patch[:2])
+                self.serial += 1
+                patch = (at + change.at - start, self.serial, change, application)
+                insort(self.patches, patch, key=lambda one: one[:2])
 
     def _aim_at_offset(self, matcher: Matcher) -> None:
         toxic: Content = matcher.armed.attributes
@@ -216,17 +278,24 @@ class Editor:
         connection = self.stream.number - matcher.armed.since
         if toxic.connection is not None and toxic.connection != connection:
             return
-        one = draw(toxic.seed, self.stream.direction, f"{self.proxy}/{connection}/{toxic.offset}")
+        one = draw(toxic.seed, self.stream.direction, f"{self.place.proxy}/{connection}/{toxic.offset}")
         decision = Decision(0, toxic.control, (one,) * toxic.drawn)
-        application = Application(matcher, decision, Field("", toxic.offset, 1), reader=None, message=None)
+        application = Application(matcher, decision, Field("", toxic.offset, 1))
         self._resolve(application, 1)
         self._place(application, 0, toxic.offset, 1)
 
+    # -- changing bytes ------------------------------------------------------------------------------------------
+
     def _release(self, block: memoryview) -> None:
         """Patch the bytes of `block`, which start at `base`, write receipts and hand it on."""
-        end = self.base + len(block)
+        if self.patches and self.patches[0][0] < self.base + len(block):
+            self._patch(block)
+        self.base += len(block)
+        self._hand_on(block)
+
+    def _patch(self, block: memoryview) -> None:
         finished = []
-        while self.patches and self.patches[0][0] < end:
+        while self.patches and self.patches[0][0] < self.base + len(block):
             offset, _, change, application = self.patches.pop(0)
             self._apply(block, offset, change, application)
             application.unapplied -= 1
@@ -235,138 +304,99 @@ class Editor:
         for application in finished:
             self._repair(block, application)
         for application in finished:
-            self._write(block, application)
-        self.base = end
-        self.out += len(block)
-        if len(block):
-            self.next.push(block)
+            self._write(application, block, self.out + application.done[-1].offset - self.base)
 
     def _apply(self, block: memoryview, offset: int, change: Change, application: Application) -> None:
         before = block[offset - self.base]
         mask = change.mask if change.value is None else change.value ^ before
         if not mask:
-            self._miss(application.matcher, f"the byte at offset {offset} has the value {before} already")
+            self.miss(application.matcher, f"the byte at offset {offset} has the value {before} already")
             return
         after = before if application.decision.control else before ^ mask
         block[offset - self.base] = after
-        application.done.append((offset, change.at, before, after, mask))
-
-    def _span(self, block: memoryview, application: Application) -> memoryview | None:
-        """The whole message's bytes, if the wire held all of it."""
-        message, reader = application.message, application.reader
-        if message is None or reader is None or message.end is None:
-            return None
-        start, stop = reader.origin + message.at - self.base, reader.origin + message.end - self.base
-        return block[start:stop] if start >= 0 and stop <= len(block) else None
+        application.done.append(Changed(offset, change.at, before, after, mask))
 
     def _repair(self, block: memoryview, application: Application) -> None:
-        if not application.matcher.armed.attributes.repair or application.reader is None:
+        if not application.toxic.repair or application.reader is None:
             return
-        whole = self._span(block, application)
+        whole = application.span(block, self.base)
         message = bytearray(whole or b"")
         if whole is None or not application.reader.wire.reseal(message):
-            self._miss(application.matcher, "not repaired: the message has no checksum, or was not held as a whole")
+            self.miss(application.matcher, "not repaired: the message has no checksum, or was not held as a whole")
         else:
             whole[:] = message
 
-    def _write(self, block: memoryview, application: Application) -> None:
-        armed, message = application.matcher.armed, application.message
-        offset, _, before, after, mask = application.done[0]
-        field = armed.attributes.field or application.field.name  # as it was asked for: ordinals were counted so
-        bits = [] if message is None else _field_bits(application.field, application.done)
-        whole = self._span(block, application)
-        near = max(0, offset - self.base - CONTEXT // 2)
-        receipt = Receipt(
-            seq=self.book.number(),
-            toxic=armed.name,
-            proxy=self.proxy,
-            link=str(self.link) if self.link is not None else None,
-            direction=self.stream.direction,
-            connection=self.stream.number - armed.since,
-            message=message.kind if message is not None else None,
-            ordinal=application.decision.ordinal if message is not None else None,
-            identity=message.identity if message is not None else None,
-            field=field or None,
-            field_bit=bits[0] if bits else None,
-            field_bits=bits,
-            offset=offset,
-            byte_bit=_lowest(mask),
-            before=before,
-            after=after,
-            bytes=[(at, old, new) for at, _, old, new, _ in application.done],
-            control=application.decision.control,
-            flip=self._flip_id(application, bits),
-            crc=google_crc32c.value(bytes(whole)) if whole is not None else None,
-            context=bytes(block[near : near + CONTEXT]).hex(),
-            context_at=self.base + near,
-        )
+    def _settle(self, claim: ClaimedMessage) -> bool:
+        """Replace a complete message, which is at the front; False while that has to wait."""
+        if not claim.data:
+            block = memoryview(self.kept[: claim.end - claim.start])
+            self._patch(block)
+            self.kept[: len(block)] = block
+            claim.data = bytes(block)
+        replaced = claim.replace(claim.data, lambda reason: self.miss(claim.application.matcher, reason))
+        if replaced is None:
+            return False
+        self.claims.popleft()
+        claim.cancel()
+        self._take(len(claim.data))
+        goes = claim.data if claim.application.decision.control else replaced
+        self._substitute(claim, memoryview(bytearray(goes)))
+        return True
+
+    def _substitute(self, claim: ClaimedMessage, block: memoryview) -> None:
+        applied = claim.decision is not None or bytes(block) != claim.data
+        if applied:
+            self._write(claim.application, block, self.out + max(0, len(block) - 1))
+        self.base = claim.end
+        self._hand_on(block)
+        if applied and claim.toxic.ends and not claim.application.decision.control:
+            self.finished = True
+            self.kept.clear()
+            self.stream.closing = True
+            self.next.end()
+
+    def _hand_on(self, block: memoryview) -> None:
+        self.out += len(block)
+        if len(block):
+            self.next.push(block)
+
+    def _write(self, application: Application, block: memoryview, last: int) -> None:
+        """Leave a receipt; `last` is the number of its last byte among those the receiver gets."""
+        receipt = make_receipt(self.book.number(), application, self.place, block, self.base)
         self.book.add(receipt)
-        self.watch.add(self.out + application.done[-1][0] - self.base, receipt)
+        self.watch.add(last, receipt)
         self._event("applied", application.matcher, receipt=receipt.seq)
 
-    def _flip_id(self, application: Application, bits: list[int]) -> str | None:
-        if self.link is None:
-            return None
-        direction, decision, message = self.stream.direction, application.decision, application.message
-        aim: FieldAim | OffsetAim
-        if message is not None:
-            toxic: Content = application.matcher.armed.attributes
-            name = toxic.field or application.field.name
-            aim = FieldAim(message.kind, decision.ordinal, name, tuple(bits), toxic.repair)
-        else:
-            offset, _, _, _, mask = application.done[0]
-            connection = self.stream.number - application.matcher.armed.since
-            if mask & (mask - 1) or connection < 0:
-                return None  # the grammar has one bit for an offset, and connections since arming only
-            aim = OffsetAim(connection, offset, _lowest(mask))
-        return str(Flip(self.link, Direction(direction), aim, decision.control))
+    # -- what went otherwise -------------------------------------------------------------------------------------
+
+    def miss(self, matcher: Matcher, reason: str) -> None:
+        """A toxic could not do what it was asked to: an event says why."""
+        self._event("missed", matcher, reason=reason)
 
     def _lose(self, reader: Reader, reason: str) -> None:
         self.readers.remove(reader)
         self._forget([one for one in self.open if one.reader is reader], reason)
         self.events.add(
             "lost",
-            proxy=self.proxy,
+            proxy=self.place.proxy,
             direction=self.stream.direction,
             connection=self.stream.number,
             reason=f"{reader.wire.name}: {reason}",
         )
 
     def _forget(self, applications: Iterable[Application], reason: str) -> None:
-        for application in tuple(applications):
-            self._miss(application.matcher, reason)
-        self.open = [one for one in self.open if one not in applications]
-
-    def _miss(self, matcher: Matcher, reason: str) -> None:
-        self._event("missed", matcher, reason=reason)
+        forgotten = tuple(applications)
+        for application in forgotten:
+            self.miss(application.matcher, reason)
+        self.open = [one for one in self.open if one not in forgotten]
 
     def _event(self, event: str, matcher: Matcher, *, receipt: int | None = None, reason: str | None = None) -> None:
         self.events.add(
             event,
-            proxy=self.proxy,
+            proxy=self.place.proxy,
             toxic=matcher.armed.name,
             direction=self.stream.direction,
             connection=self.stream.number - matcher.armed.since,
             receipt=receipt,
             reason=reason,
         )
-
-
-def _link(proxy: str) -> Link | None:
-    try:
-        return Link.parse(proxy)
-    except FlipIdError:
-        return None
-
-
-def _lowest(mask: int) -> int:
-    return (mask & -mask).bit_length() - 1
-
-
-def _field_bits(field: Field, done: Iterable[tuple[int, int, int, int, int]]) -> list[int]:
-    """The changed bits as the field counts them."""
-    bits = []
-    for _, at, _, _, mask in done:
-        byte = (field.length or 0) - 1 - at if field.number else at
-        bits += [8 * byte + bit for bit in range(8) if mask >> bit & 1]
-    return bits

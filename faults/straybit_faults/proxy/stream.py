@@ -343,6 +343,10 @@ class Stream:
         """Call back at `when`."""
         return self.connection.loop.at(when, callback)
 
+    def later(self, callback: Callable[[], None]) -> None:
+        """Call back soon, unless the connection is gone by then."""
+        self.connection.loop.soon.append(lambda: None if self.connection.closed else callback())
+
     def random(self) -> float:
         """The server's own random number in [0, 1)."""
         return self.connection.random()

@@ -8,6 +8,7 @@ or drawn at a rate (`rate`, `control_rate`, `seed`) by a hash of the message's i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,6 +78,27 @@ class Content(Toxic, kw_only=True, omit_defaults=True):
         if self.rate is not None and self.ordinal is not None:
             raise ValueError("a message is aimed at by ordinal or drawn at a rate, not both")
 
+    def target(self, message: Message) -> Field | None:
+        """The field of `message` that is named, or None."""
+        return message.field(self.field) if self.field is not None else None
+
+    def fits(self, message: Message) -> bool:
+        """Whether a message can be hit when it is drawn; others pass without a word."""
+        return self.field is None or self.target(message) is not None
+
+    def pick(self, message: Message, draws: Sequence[Draw]) -> tuple[Field, list[Change] | None]:
+        """The field to change, and what, unless that has to wait for its length. Raises ValueError."""
+        field = self.target(message)
+        if field is None:
+            raise ValueError(f"{message.kind} has no field {self.field}")
+        return field, None
+
+    def ordinal_of(self, matcher: Matcher, decision: Decision, field: str) -> int:
+        """The ordinal by which a flip id would find the same message through `field`."""
+        owner, dot, _ = field.partition(".")
+        drawn = self.field is None and bool(dot) and owner in matcher.carried
+        return matcher.carried[owner] - 1 if drawn else decision.ordinal
+
     def changes(self, field: Field, draws: Sequence[Draw]) -> list[Change]:
         """What to do to `field`, whose length is known or None. Raises ValueError when it has no such bit."""
         raise NotImplementedError
@@ -100,6 +122,10 @@ class Matcher:
         self.link = link
         self.seen = 0
         self.taken = 0
+        self.carried: Counter[str] = Counter()
+        """Messages that carried an owner's entry, by owner, where the field is drawn."""
+        self.state: dict[str, Any] = {}
+        """What a toxic of whole messages remembers from one to the next."""
 
     def judge(self, message: Message, connection: int) -> Decision | None:
         """Whether `message` is taken; every message of the kind counts, or every one that carries the owner's entry."""
@@ -108,6 +134,8 @@ class Matcher:
             return None
         ordinal = self.seen
         self.seen += 1
+        if toxic.field is None and message.sender is not None:
+            self.carried.update({field.name.partition(".")[0] for field in message.fields if "." in field.name})
         if self.taken >= _limit(toxic) or (toxic.until is not None and ordinal >= toxic.until):
             return None
         decision = self._decide(toxic, message, ordinal, connection)
@@ -121,7 +149,7 @@ class Matcher:
             if ordinal < start or (ordinal - start) % (toxic.every or 1):
                 return None
             return Decision(ordinal, toxic.control, self._draws(toxic, identity))
-        if target(toxic, message) is None:
+        if not toxic.fits(message):
             return None
         draws = self._draws(toxic, identity)
         verdict = draws[0].verdict(toxic.rate, toxic.control_rate)
@@ -132,14 +160,9 @@ class Matcher:
         return tuple(draw(toxic.seed, self.armed.direction, name) for name in names)
 
 
-def target(toxic: Content, message: Message) -> Field | None:
-    """The field of `message` that the toxic names, or None."""
-    return message.field(toxic.field) if toxic.field is not None else None
-
-
 def _carries(toxic: Content, message: Message) -> bool:
     names_owner = message.sender is not None and toxic.field is not None and "." in toxic.field
-    return not names_owner or target(toxic, message) is not None
+    return not names_owner or toxic.target(message) is not None
 
 
 def _limit(toxic: Content) -> float:

@@ -179,6 +179,7 @@ def edit(pieces: dict[Direction, list[bytes]], kind: str, direction: Direction, 
     for way, parser in ((Direction.UP, conversation.up), (Direction.DOWN, conversation.down)):
         sink: Any = Sink(way)
         editor = Editor(sink, book, EventLog(), proxy="a:b", base=0, watch=sink)
+        editor.next = sink
         editor.add_reader(Reader(wire, parser, 0))
         editor.arm([matcher] if way is direction else [])
         for piece in pieces[way]:

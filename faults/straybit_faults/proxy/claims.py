@@ -1,0 +1,85 @@
+"""Messages that a toxic has claimed as a whole: held until they are complete, then replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from straybit_faults.proxy.application import Application
+from straybit_faults.toxics import Whole
+from straybit_faults.toxics.content import Decision
+from straybit_faults.wire import Message
+
+if TYPE_CHECKING:
+    from straybit_faults.proxy.editor import Editor
+    from straybit_faults.toxics import Timer
+
+__all__ = ["ClaimedMessage"]
+
+
+class ClaimedMessage:
+    """`start` and `end` are stream offsets; `application` is None where the toxic only wants to see the message."""
+
+    def __init__(
+        self, editor: Editor, message: Message, toxic: Whole, application: Application, *, decision: Decision | None
+    ) -> None:
+        assert message.end is not None
+        assert application.reader is not None
+        self.editor = editor
+        self.message = message
+        self.toxic = toxic
+        self.application = application
+        self.decision = decision
+        self.start = application.reader.origin + message.at
+        self.end = application.reader.origin + message.end
+        self.data = b""
+        self.answer: bytes | None = None
+        self.timer: Timer | None = None
+
+    @property
+    def connection(self) -> int:
+        """Number of its connection on the proxy."""
+        return self.editor.stream.number
+
+    def field_span(self, name: str) -> tuple[int, int] | None:
+        """Where in `data` a field's bytes are."""
+        field = self.message.field(name)
+        if field is None or field.length is None:
+            return None
+        return field.at - self.message.at, field.length
+
+    def put_off(self, seconds: float, reason: str) -> None:
+        """Wait for `wake`, and pass the message on unchanged after that time, because of `reason`."""
+        if self.timer is None:
+            stream = self.editor.stream
+            self.timer = stream.at(stream.now() + seconds, lambda: self.give_up(reason))
+
+    def give_up(self, reason: str) -> None:
+        """Pass the message on unchanged."""
+        self.editor.miss(self.application.matcher, reason)
+        self.decision = None
+        self.answer = self.data
+        self.wake()
+
+    def wake(self) -> None:
+        """Go on: `answer` is set."""
+        self.cancel()
+        self.editor.stream.later(self.editor.drain)
+
+    def cancel(self) -> None:
+        """Wait no longer."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def replace(self, data: bytes, missed: Callable[[str], None]) -> bytes | None:
+        """What goes on instead of the complete message; None: not yet."""
+        self.data = data
+        if self.answer is not None:
+            return self.answer
+        try:
+            replaced = self.toxic.replace(self.application.matcher.state, self)
+        except ValueError as error:
+            missed(str(error))
+            self.decision = None
+            return data
+        return replaced

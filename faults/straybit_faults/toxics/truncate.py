@@ -1,0 +1,39 @@
+"""`truncate`: a body is cut to `bytes` bytes under its right length, and the connection ends behind it."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+from straybit_faults.toxics.whole import Claim, Whole
+
+__all__ = ["Truncate"]
+
+
+class Truncate(Whole, kw_only=True, omit_defaults=True):
+    """Bytes that are left of the field `field` (default `body`), or of a message that has no such field."""
+
+    bytes: int = 0
+
+    def check(self) -> None:
+        """Raises ValueError for a negative length."""
+        super().check()
+        if self.bytes < 0:
+            raise ValueError(f"bytes must not be negative, but is {self.bytes}")
+
+    @property
+    def ends(self) -> bool:
+        """The length that was announced is never reached: nothing else may be taken for the rest."""
+        return True
+
+    @property
+    def fault(self) -> str:
+        """As in a flip id."""
+        return f"truncate:{self.bytes}"
+
+    def replace(self, state: dict[str, Any], claim: Claim) -> builtins.bytes | None:
+        """Everything up to the cut."""
+        start, length = claim.field_span(self.field or "body") or (0, len(claim.data))
+        if length <= self.bytes:
+            raise ValueError(f"only {length} bytes, so none can be cut to leave {self.bytes}")
+        return claim.data[: start + self.bytes]

@@ -1,0 +1,63 @@
+"""Faults of a whole message: it is held until it is complete, and something else goes on in its place."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from straybit_faults.toxics.content import Content, Decision
+from straybit_faults.wire import Message
+
+__all__ = ["Claim", "Whole"]
+
+
+class Claim(Protocol):
+    """A complete message that a toxic has claimed."""
+
+    message: Message
+    data: bytes
+    decision: Decision | None
+    """None: claimed only because the toxic wants to see it."""
+
+    answer: bytes | None
+    """Set by whoever decides later about a claim that was put off."""
+
+    @property
+    def connection(self) -> int:
+        """Number of its connection on the proxy."""
+
+    def field_span(self, name: str) -> tuple[int, int] | None:
+        """Where in `data` a field's bytes are."""
+
+    def put_off(self, seconds: float, reason: str) -> None:
+        """Wait for `wake`, and pass the message on unchanged after that time, because of `reason`."""
+
+    def wake(self) -> None:
+        """Go on: `answer` is set."""
+
+
+class Whole(Content, kw_only=True, omit_defaults=True):
+    """A content toxic that acts on a message as one; `ends` says that nothing may follow it."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether the connection is to be closed behind the message."""
+        return False
+
+    @property
+    def fault(self) -> str:
+        """As a flip id names it."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raises ValueError for an aim by offset: only messages are whole."""
+        super().check()
+        if self.offset is not None or self.repair:
+            raise ValueError(f"{self.fault} is aimed by wire and message, without repair")
+
+    def wants(self, state: dict[str, Any], decision: Decision | None, connection: int) -> bool:
+        """Whether to claim a message that was taken (`decision`), or that only came by."""
+        return decision is not None
+
+    def replace(self, state: dict[str, Any], claim: Claim) -> bytes | None:
+        """What goes on instead; None puts it off. Raises ValueError when the fault cannot be done to this message."""
+        raise NotImplementedError
