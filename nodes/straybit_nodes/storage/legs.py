@@ -5,7 +5,8 @@ with three headers of its own:
 
     x-straybit-replica: the run's token; whoever lacks it is a client
     x-straybit-record:  the record in base64, on what is written and on what is read
-    x-straybit-crc32c:  over record and body, in both directions, when `content-checksum` is on
+    x-straybit-crc32c:  over what is asked (in a reply also its status), record and body, in both directions,
+                        when `content-checksum` is on
 
 With `content-checksum` on, a leg without the last or with a wrong one is refused.
 """
@@ -96,12 +97,12 @@ class RemoteReplica:
     async def find(self, bucket: str, key: str) -> Record | None:
         """See Replica."""
         reply = await self._call("HEAD", target_of(bucket, key))
-        return None if reply.status == 404 else self._record(reply)
+        return None if reply.status == 404 else self._record(reply, bucket, key)
 
     async def fetch(self, bucket: str, key: str) -> tuple[Record, bytes] | None:
         """See Replica."""
         reply = await self._call("GET", target_of(bucket, key))
-        return None if reply.status == 404 else (self._record(reply), reply.body)
+        return None if reply.status == 404 else (self._record(reply, bucket, key), reply.body)
 
     async def scan(self, bucket: str, prefix: str, after: str, limit: int) -> Batch:
         """See Replica."""
@@ -117,7 +118,7 @@ class RemoteReplica:
         try:
             async with self._places.place(self._member) as address:
                 stream = await self._dials.connect(address, Role.STORAGE)
-                headers = self._headers(pack_record(record) if record else "", body)
+                headers = self._headers(f"{method} {target}", pack_record(record) if record else "", body)
                 reply = await talk(stream, method, target, headers=headers, body=body, limit=2 * MAX_BODY)
         except (OSError, HttpError) as error:
             raise self._failed(str(error) or type(error).__name__) from error
@@ -129,23 +130,24 @@ class RemoteReplica:
             return reply
         raise self._failed(f"{method} was answered {reply.status}")
 
-    def _headers(self, record: str, body: bytes) -> list[tuple[str, str]]:
+    def _headers(self, subject: str, record: str, body: bytes) -> list[tuple[str, str]]:
         headers = [("Host", self.node), (TOKEN_HEADER, self._token)]
         if record:
             headers.append((RECORD_HEADER, record))
         if self._checksums:
-            headers.append((CRC_HEADER, leg_crc(record, body)))
+            headers.append((CRC_HEADER, leg_crc(subject, record, body)))
         return headers
 
     def _check(self, method: str, target: str, reply: Reply) -> None:
-        if self._checksums and reply.header(CRC_HEADER) != leg_crc(reply.header(RECORD_HEADER), reply.body):
+        right = leg_crc(f"{reply.status} {method} {target}", reply.header(RECORD_HEADER), reply.body)
+        if self._checksums and reply.header(CRC_HEADER) != right:
             why = f"the reply of {self.node} does not have its checksum"
             self._on_damage(method, target, why)
             raise self._failed(why)
 
-    def _record(self, reply: Reply) -> Record:
+    def _record(self, reply: Reply, bucket: str, key: str) -> Record:
         try:
-            return unpack_record(reply.header(RECORD_HEADER))
+            return unpack_record(reply.header(RECORD_HEADER), bucket, key)
         except RecordError as error:
             raise self._failed(str(error)) from error
 
@@ -170,16 +172,26 @@ def pack_record(record: Record) -> str:
     return base64.b64encode(record.encode()).decode()
 
 
-def unpack_record(text: str) -> Record:
-    """A header's value as a record. Raises RecordError."""
+def unpack_record(text: str, bucket: str, key: str) -> Record:
+    """A header's value as the record of that object. Raises RecordError, also when it is another's."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise RecordError("not base64") from None
-    return Record.decode(data)
+    record = Record.decode(data)
+    if (record.bucket, record.key) != (bucket, key):
+        raise RecordError("it names another object than the request")
+    if len(record.stamp) < 21 or not record.stamp[:20].isdigit():
+        raise RecordError("it has no stamp")
+    return record
 
 
-def leg_crc(record: str, body: bytes) -> str:
-    """The checksum of a leg: CRC32C over the record as sent and the body, 8 hex digits."""
-    value: int = google_crc32c.extend(google_crc32c.value(record.encode()), body)
+def leg_crc(subject: str, record: str, body: bytes) -> str:
+    """The checksum of a leg: CRC32C over what it is about, the record as sent and the body, 8 hex digits.
+
+    `subject` is `METHOD TARGET` of a request and `STATUS METHOD TARGET` of its reply:
+    a damaged target or status would have an object answered as absent that is there.
+    """
+    head = f"{subject}\n{record}\n".encode("utf-8", "surrogateescape")
+    value: int = google_crc32c.extend(google_crc32c.value(head), body)
     return f"{value:08x}"

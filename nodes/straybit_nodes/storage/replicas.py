@@ -32,16 +32,20 @@ class ReplicaService:
         self._local = local
         self._checksums = checksums
 
-    async def handle(self, method: str, request: S3Request, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Answer one leg; `headers` are looked up by names in lower case."""
+    async def handle(
+        self, method: str, target: str, request: S3Request, headers: Mapping[str, str], body: bytes
+    ) -> Answer:
+        """Answer one leg: `request` is what method and raw target say; `headers` are looked up in lower case."""
         text = headers.get(RECORD_HEADER, "")
-        if self._checksums and headers.get(CRC_HEADER) != leg_crc(text, body):
+        if self._checksums and headers.get(CRC_HEADER) != leg_crc(f"{method} {target}", text, body):
             raise LegRefused("BadDigest", "The leg does not have its checksum.")
         try:
             if method in {"PUT", "DELETE"}:
-                await self._local.put(_record(text, request), body)
-                return self._answer()
-            return await self._read(method, request)
+                await self._local.put(unpack_record(text, request.bucket, request.key), body)
+                answer = Answer(200)
+            else:
+                answer = await self._read(method, request)
+            return self._sealed(answer, f"{method} {target}")
         except RecordError as error:
             raise S3Error("InvalidRequest", f"The leg's record is refused: {error}") from error
         except ReplicaError as error:
@@ -50,33 +54,27 @@ class ReplicaService:
     async def _read(self, method: str, request: S3Request) -> Answer:
         local = self._local
         if request.operation is Operation.LIST_BUCKETS:
-            return self._answer(body=msgspec.json.encode(await local.buckets()))
+            return _answer(body=msgspec.json.encode(await local.buckets()))
         if request.operation is Operation.LIST_OBJECTS:
             query = request.query
             limit = min(_number(query.get("max-keys", "")), _SCAN_LIMIT)
             batch = await local.scan(request.bucket, query.get("prefix", ""), query.get("start-after", ""), limit)
-            return self._answer(body=msgspec.json.encode(batch))
+            return _answer(body=msgspec.json.encode(batch))
         if method == "HEAD":
             record = await local.find(request.bucket, request.key)
-            return self._answer(record, status=404 if record is None else 200)
+            return _answer(record, status=404 if record is None else 200)
         got = await local.fetch(request.bucket, request.key)
-        return self._answer(status=404) if got is None else self._answer(got[0], body=got[1])
+        return _answer(status=404) if got is None else _answer(got[0], body=got[1])
 
-    def _answer(self, record: Record | None = None, *, status: int = 200, body: bytes = b"") -> Answer:
-        text = pack_record(record) if record is not None else ""
-        headers = {RECORD_HEADER: text} if text else {}
-        if self._checksums:
-            headers[CRC_HEADER] = leg_crc(text, body)
-        return Answer(status, headers, body)
+    def _sealed(self, answer: Answer, subject: str) -> Answer:
+        if not self._checksums:
+            return answer
+        crc = leg_crc(f"{answer.status} {subject}", answer.headers.get(RECORD_HEADER, ""), answer.body)
+        return Answer(answer.status, {**answer.headers, CRC_HEADER: crc}, answer.body)
 
 
-def _record(text: str, request: S3Request) -> Record:
-    record = unpack_record(text)
-    if (record.bucket, record.key) != (request.bucket, request.key):
-        raise RecordError("it names another object than the request")
-    if len(record.stamp) < 21 or not record.stamp[:20].isdigit():
-        raise RecordError("it has no stamp")
-    return record
+def _answer(record: Record | None = None, *, status: int = 200, body: bytes = b"") -> Answer:
+    return Answer(status, {RECORD_HEADER: pack_record(record)} if record is not None else {}, body)
 
 
 def _number(text: str) -> int:

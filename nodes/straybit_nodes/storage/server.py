@@ -195,9 +195,9 @@ class StorageNode:
             raise S3Error("AccessDenied", "Access Denied")
         try:
             if request.method != "PUT":
-                return await self._replicas.handle(request.method, parsed, request.headers, b"")
+                return await self._replicas.handle(request.method, request.raw_path, parsed, request.headers, b"")
             async with self._bodies.read(request) as (body, _):
-                return await self._replicas.handle("PUT", parsed, request.headers, body)
+                return await self._replicas.handle("PUT", request.raw_path, parsed, request.headers, body)
         except LegRefused as error:
             self._refused("content-checksum", request.method, request.raw_path, error.code, str(error))
             raise

@@ -133,7 +133,7 @@ def test_a_rotten_copy_is_served_without_the_defence(bare):
 
 def leg(node, method, body=b"", *, record=None, crc=None, token="token-of-the-test"):
     text = pack_record(record) if record else ""
-    headers = {TOKEN_HEADER: token, CRC_HEADER: leg_crc(text, body) if crc is None else crc}
+    headers = {TOKEN_HEADER: token, CRC_HEADER: leg_crc(f"{method} /photos/k", text, body) if crc is None else crc}
     if text:
         headers[RECORD_HEADER] = text
     return node.http.request(method, node.url + "/photos/k", body=body or None, headers=headers)
@@ -150,15 +150,15 @@ def test_a_leg_carries_record_and_body(lone):
     assert leg(lone, "PUT", b"old", record=version(1)).status == 200
     got = leg(lone, "GET")
     assert got.data == b"new"
-    assert unpack_record(got.headers[RECORD_HEADER]).stamp == version(2).stamp
-    assert got.headers[CRC_HEADER] == leg_crc(got.headers[RECORD_HEADER], b"new")
+    assert unpack_record(got.headers[RECORD_HEADER], "photos", "k").stamp == version(2).stamp
+    assert got.headers[CRC_HEADER] == leg_crc("200 GET /photos/k", got.headers[RECORD_HEADER], b"new")
     assert leg(lone, "DELETE", record=version(3, deleted=True)).status == 200
-    assert unpack_record(leg(lone, "HEAD").headers[RECORD_HEADER]).deleted
+    assert unpack_record(leg(lone, "HEAD").headers[RECORD_HEADER], "photos", "k").deleted
 
 
 def test_a_damaged_leg_is_refused(lone):
     """With `content-checksum` a leg whose body changed on the way is not stored; nor is one without a checksum."""
-    good = leg_crc(pack_record(version(1)), BODY)
+    good = leg_crc("PUT /photos/k", pack_record(version(1)), BODY)
     for crc in (good, ""):
         answer = leg(lone, "PUT", DAMAGED, record=version(1), crc=crc)
         assert (answer.status, b"BadDigest" in answer.data) == (400, True)
