@@ -19,7 +19,7 @@ from straybit.scenarios._july_plan import july_plan
 from straybit.scenarios.scenario import STORY, Scenario
 from straybit.trial import Trial
 
-__all__ = ["JULY_2008"]
+__all__ = ["JULY_2008", "July"]
 
 GOLDEN_S = 2.0
 """The workload's stretch before arming that everything is compared with."""
@@ -42,7 +42,7 @@ BIN_S = 0.5
 SIZE = 1024
 
 
-class _July:
+class July:
     """One July: what was planned, and what is known so far."""
 
     def __init__(self, run: Run) -> None:
@@ -186,7 +186,7 @@ def _seconds(trial: records.Trial) -> str:
 
 
 def _play(run: Run) -> None:
-    july = _July(run)
+    july = July(run)
     run.create_buckets()
     trial = run.trial("july", *july.plan.flips, title="six single-bit flips in state messages")
     with run.load(july.request, per_storage=PER_STORAGE) as load:
