@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from straybit.backends import BackendError
+from straybit.backends.process import ProcessBackend
 from straybit.control import Control
 from straybit_nodes.topology import Topology
 
@@ -83,6 +84,17 @@ def test_node_that_dies_is_an_error_with_its_last_words(backend, tmp_path):
     with pytest.raises(BackendError, match=r"(?s)gossip-2 ended with 1 before it was ready.*IsADirectoryError"):
         backend.start(GOSSIP, folder=tmp_path)
     assert not (tmp_path / "data").exists()
+
+
+def test_backend_outlives_its_warm_parent(until):
+    """After the warm parent was killed the old cluster is gone, and a new one starts from a new warm parent."""
+    with ProcessBackend() as backend:
+        old = backend.start(GOSSIP)
+        psutil.Process(old.pid("gossip-1")).parent().kill()
+        until(lambda: not old.in_service("gossip-1"))
+        with backend.start(GOSSIP) as cluster:
+            assert cluster.prove_clean()
+        assert not old.prove_clean()
 
 
 def test_start_that_takes_too_long_is_an_error(backend):

@@ -100,7 +100,8 @@ class Processes:
         """As Services.running."""
         with self._changed:
             process = self._processes.get(name)
-            return process is not None and process.exit is None and not process.paused
+            lives = process is not None and process.exit is None and not process.paused
+        return lives and self._nursery.alive
 
     def ended(self, name: str) -> Exited | None:
         """The exit of the service's last process, None while it lives."""

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from straybit.backends import BackendError
 from straybit.backends._messages import (
     Command,
     Done,
@@ -45,7 +46,7 @@ _REPORTS = msgspec.json.Decoder(Report)
 _Answer = TypeVar("_Answer", Reserved, Forked, Done, Warm)
 
 
-class NurseryError(RuntimeError):
+class NurseryError(BackendError):
     """The nursery is gone or refused; the message says why."""
 
 
@@ -62,6 +63,7 @@ class Nursery:
         self._exits: dict[int, Exited] = {}
         self._changed = threading.Condition()
         self._sending = threading.Lock()
+        self._ended = False
         self._on_exit = on_exit
         self._folders: set[str] = set()
         self._socket, theirs = socket.socketpair()
@@ -91,7 +93,7 @@ class Nursery:
     @property
     def alive(self) -> bool:
         """False once it has ended, and every child with it."""
-        return self._process.poll() is None
+        return not self._ended and self._process.poll() is None
 
     def reserve(self, count: int) -> list[int]:
         """Hold `count` free ports of 127.0.0.1 for services that bind them with SO_REUSEADDR. Raises NurseryError."""
@@ -142,9 +144,9 @@ class Nursery:
         self._socket.close()
 
     def _ask(self, command: Command, kind: type[_Answer]) -> _Answer:
-        if not self.alive:
-            raise NurseryError("the nursery has ended; start another backend")
         with self._changed:
+            if not self.alive:
+                raise NurseryError("the nursery has ended; start another backend")
             self._waiting[command.id] = Future()
         try:
             with self._sending:
@@ -174,6 +176,7 @@ class Nursery:
             for line in lines:
                 self._take(_REPORTS.decode(line))
         with self._changed:
+            self._ended = True
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_result(Failed(0, "the nursery has ended"))

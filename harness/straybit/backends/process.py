@@ -18,9 +18,9 @@ from straybit.backends._readiness import await_agreement, await_answer, await_pr
 from straybit.backends._wiring import HOST, Wiring, configs, ports_needed, share_out
 from straybit.backends.nursery import Nursery, NurseryError
 from straybit.cluster import PROXY, Cluster, Exit, Spec
-from straybit.control import Control
+from straybit.control import Control, ControlError
 from straybit.observe import Follower, Observation, Observers
-from straybit_faults.client import ProxyServer
+from straybit_faults.client import ProxyError, ProxyServer
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
@@ -81,6 +81,9 @@ class ProcessBackend:
         cluster, processes, wiring = self._build(nursery, spec, folder)
         try:
             _bring_up(cluster, processes, wiring, budget_s)
+        except (ControlError, ProxyError) as error:
+            cluster.close()
+            raise BackendError(f"the cluster did not start: {error}") from error
         except BaseException:
             cluster.close()
             raise
@@ -97,6 +100,9 @@ class ProcessBackend:
 
     def _warm(self) -> Nursery:
         with self._lock:
+            if self._nursery is not None and not self._nursery.alive:
+                self._nursery.close()
+                self._nursery = None
             if self._nursery is None:
                 try:
                     self._nursery = Nursery(["straybit.backends._programs"], on_exit=self._exited)
@@ -106,15 +112,14 @@ class ProcessBackend:
 
     def _build(self, nursery: Nursery, spec: Spec, folder: Path | None) -> tuple[Cluster, Processes, Wiring]:
         """Everything that needs no running service."""
-        label = str(next(self._numbers))
-        home = folder or Path(tempfile.mkdtemp(prefix="straybit-"))
-        (home / "logs").mkdir(parents=True, exist_ok=True)
         ports = nursery.reserve(ports_needed(spec.topology))
         wiring = share_out(spec.topology, ports)
+        home = Path(tempfile.mkdtemp(prefix="straybit-")) if folder is None else folder.resolve()
+        (home / "logs").mkdir(parents=True, exist_ok=True)
         token = secrets.token_hex(16)
         controls = {name: Control(name, (HOST, p.control), token) for name, p in wiring.services.items()}
-        logs = {name: home / "logs" / f"{name}.ndjson" for name in controls}
-        observers = Observers(Follower(logs), controls)
+        observers = Observers(Follower({name: home / "logs" / f"{name}.ndjson" for name in controls}), controls)
+        label = str(next(self._numbers))
         processes = Processes(
             nursery,
             label,
@@ -126,16 +131,7 @@ class ProcessBackend:
             ports=ports,
             on_exit=lambda exit: observers.add(_as_observation(exit)),
         )
-        cluster = Cluster(
-            spec,
-            home,
-            backend=self.name,
-            services=processes,
-            controls=controls,
-            proxy=ProxyServer(HOST, wiring.api),
-            endpoints=wiring.endpoints(),
-            observers=observers,
-        )
+        cluster = _cluster(spec, home, wiring, processes, controls, observers)
         self._clusters = {key: pair for key, pair in self._clusters.items() if not pair[0].closed}
         self._clusters[label] = cluster, processes
         return cluster, processes, wiring
@@ -144,6 +140,26 @@ class ProcessBackend:
         label, _, name = exit.label.partition("/")
         if label in self._clusters:
             self._clusters[label][1].exited(name, exit)
+
+
+def _cluster(
+    spec: Spec,
+    home: Path,
+    wiring: Wiring,
+    processes: Processes,
+    controls: dict[str, Control],
+    observers: Observers,
+) -> Cluster:
+    return Cluster(
+        spec,
+        home,
+        backend=ProcessBackend.name,
+        services=processes,
+        controls=controls,
+        proxy=ProxyServer(HOST, wiring.api),
+        endpoints=wiring.endpoints(),
+        observers=observers,
+    )
 
 
 def _bring_up(cluster: Cluster, processes: Processes, wiring: Wiring, budget_s: float) -> None:
