@@ -13,6 +13,7 @@ import msgspec
 
 from straybit import records
 from straybit.backends import Backend, BackendError
+from straybit.budgets import BUDGETS
 from straybit.control import ControlError
 from straybit.journal import Journal
 from straybit.report import load_result, write_reports
@@ -55,7 +56,7 @@ def replay_line(scenario: str, options: RunOptions) -> str:
     """The whole command that plays the same run again."""
     parts = ["straybit", "run", scenario, "--defences", options.defences, "--recovery", options.recovery]
     parts += ["--backend", options.backend, "--seed", str(options.seed)]
-    return " ".join([*parts, *(f"--budget {name}={value:g}s" for name, value in sorted(options.budgets.items()))])
+    return " ".join([*parts, *(f"--budget {name}={value:g}s" for name, value in _unusual(options.budgets))])
 
 
 def perform(
@@ -88,6 +89,10 @@ def perform(
     finally:
         write_reports(folder)
     return load_result(folder)
+
+
+def _unusual(budgets: dict[str, float]) -> list[tuple[str, float]]:
+    return sorted((name, value) for name, value in budgets.items() if BUDGETS[name] != value)
 
 
 def _play(

@@ -82,7 +82,7 @@ def test_killing_a_storage_node_loses_no_acknowledged_object(cluster, victim):
     verdicts = {key: writers.ledger.check(key, writers.read(key)) for key in acknowledged}
     assert set(verdicts.values()) == {Verdict.RIGHT}
     cluster.restart(victim)
-    wait_steady(cluster, budget_s=10)
+    wait_steady(cluster, budget_s=20)
     verdicts = {key: writers.ledger.check(key, writers.read(key)) for key in acknowledged}
     assert set(verdicts.values()) == {Verdict.RIGHT}
     writers.close()

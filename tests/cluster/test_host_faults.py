@@ -22,7 +22,7 @@ def test_killed_node_refuses_and_comes_back_at_its_port(gossip):
     assert control.healthz().state == "running"
     assert control.address == address
     assert gossip.pid("gossip-2") != pid
-    wait_steady(gossip)
+    wait_steady(gossip, budget_s=20)
     assert gossip.exits() == ()
 
 
@@ -46,7 +46,7 @@ def test_paused_node_is_out_of_service_until_it_goes_on(gossip):
         control.healthz()
     gossip.unpause("gossip-3")
     assert control.healthz().state == "running"
-    wait_steady(gossip)
+    wait_steady(gossip, budget_s=20)
 
 
 def test_paused_node_can_be_restarted(gossip):

@@ -17,7 +17,7 @@ from straybit.steady import wait_steady
 from straybit_nodes.topology import Topology
 
 with ProcessBackend() as backend, backend.start(Topology.sized((3, 1), (3, 1))) as cluster:
-    wait_steady(cluster)
+    wait_steady(cluster, budget_s=20)
     names = [*(s.name for s in cluster.topology.services()), "proxy"]
     print(json.dumps({name: cluster.pid(name) for name in names}), flush=True)
     ending = sys.stdin.readline().strip()

@@ -36,11 +36,11 @@ def test_rolling_restart_restarts_everyone(cluster):
     """A rolling restart replaces every process, one after another, and the cluster is steady afterwards."""
     services = [s.name for s in cluster.services()]
     pids = {name: cluster.pid(name) for name in services}
-    restored = restore(cluster, "rolling", budget_s=20)
+    restored = restore(cluster, "rolling", budget_s=40)
     assert [stage.name for stage in restored.stages] == [f"restart {name}" for name in services]
     assert all(cluster.pid(name) != pid for name, pid in pids.items())
     assert cluster.exits() == ()
-    wait_steady(cluster, budget_s=10)
+    wait_steady(cluster, budget_s=20)
 
 
 def test_rolling_restart_keeps_its_bound(gossip):
@@ -52,7 +52,7 @@ def test_rolling_restart_keeps_its_bound(gossip):
 def test_staged_restore_brings_all_back_in_order(cluster):
     """The staged restore passes every gate in order, the small region first, and ends steady."""
     heard = []
-    restored = restore(cluster, "staged", on_stage=heard.append)
+    restored = restore(cluster, "staged", budget_s=40, on_stage=heard.append)
     assert [stage.name for stage in restored.stages] == STAGES
     assert tuple(heard) == restored.stages
     assert all(stage.ok and stage.began <= stage.ended for stage in restored.stages)
@@ -63,11 +63,11 @@ def test_staged_restore_brings_all_back_in_order(cluster):
 def test_node_that_keeps_its_state_is_caught_at_the_gate(cluster):
     """One node that was not cleared is named at the cleared gate, and nobody is resumed."""
     with pytest.raises(RestoreError, match="gossip-5 still remembers") as caught:
-        restore(cluster, "staged", keep_state=["gossip-5"])
+        restore(cluster, "staged", budget_s=40, keep_state=["gossip-5"])
     assert caught.value.culprits == ("gossip-5",)
     assert [(stage.name, stage.ok) for stage in caught.value.stages[-2:]] == [("clear all", True), ("cleared", False)]
     assert {view.state for view in cluster.views().values()} == {"stopped"}
-    restore(cluster, "staged")
+    restore(cluster, "staged", budget_s=40)
     assert cluster.prove_clean()
 
 
@@ -75,6 +75,6 @@ def test_killed_node_comes_back_with_a_staged_restore(backend):
     """A node that is dead when the restore begins is started first, so that nobody stays behind."""
     with backend.start(Topology.gossip_only(3)) as cluster:
         cluster.kill("gossip-2")
-        first = restore(cluster, "staged").stages[0]
+        first = restore(cluster, "staged", budget_s=40).stages[0]
         assert first.note == "restarted first: gossip-2"
         assert cluster.prove_clean()

@@ -13,7 +13,7 @@ def sockets(pid):
 @pytest.fixture
 def frozen(cluster):
     """A busy cluster whose proxy stands still, so that no connection through it comes or goes while one looks."""
-    wait_steady(cluster)
+    wait_steady(cluster, budget_s=20)
     proxy = psutil.Process(cluster.pid("proxy"))
     proxy.suspend()
     yield cluster

@@ -7,7 +7,7 @@ from straybit.steady import NotSteadyError, probe_steady, wait_steady
 
 def test_healthy_cluster_is_steady(cluster):
     """Five probes in a row through every balancer succeed on a healthy cluster."""
-    steady = wait_steady(cluster)
+    steady = wait_steady(cluster, budget_s=20)
     assert steady.probes == 5
     assert steady.at - steady.since >= 0.4
     assert cluster.prove_clean()
@@ -15,7 +15,7 @@ def test_healthy_cluster_is_steady(cluster):
 
 def test_gossip_alone_is_steady_by_its_views(gossip):
     """A cluster without balancers is steady when its views are."""
-    assert wait_steady(gossip).probes == 5
+    assert wait_steady(gossip, budget_s=20).probes == 5
 
 
 def test_dead_storage_is_named(cluster):
@@ -26,7 +26,7 @@ def test_dead_storage_is_named(cluster):
         wait_steady(cluster, budget_s=1.0)
     for name in ("storage-1", "storage-2"):
         cluster.restart(name)
-    assert wait_steady(cluster).probes == 5
+    assert wait_steady(cluster, budget_s=20).probes == 5
 
 
 def test_unasked_silence_is_named(gossip):
@@ -35,16 +35,16 @@ def test_unasked_silence_is_named(gossip):
     assert "gossip-2 is stopped" in probe_steady(gossip)
     assert not gossip.prove_clean()
     gossip.control("gossip-2").resume()
-    wait_steady(gossip)
+    wait_steady(gossip, budget_s=20)
 
 
 def test_new_status_is_steady_once_all_views_have_it(gossip):
     """What an owner newly originates is what steady means from then on: all views come to hold it."""
     gossip.control("gossip-2").originate(2)
-    wait_steady(gossip)
+    wait_steady(gossip, budget_s=20)
     assert {view.entries["gossip-2"].status for view in gossip.views().values()} == {2}
     gossip.control("gossip-2").originate(1)
-    wait_steady(gossip)
+    wait_steady(gossip, budget_s=20)
 
 
 def test_toxic_is_a_doubt(gossip):
@@ -61,5 +61,5 @@ def test_disabled_proxy_is_a_doubt(gossip):
     assert "proxy gossip-1:gossip-2 is off" in gossip.doubts()
     before = gossip.proxy.proxies()["gossip-1:gossip-2"].listen
     assert gossip.proxy.enable("gossip-1:gossip-2").listen == before
-    wait_steady(gossip)
+    wait_steady(gossip, budget_s=20)
     assert gossip.prove_clean()

@@ -114,9 +114,9 @@ class Core(Talks):
                 case Due.BEAT:
                     self._timers.add(now + self.rules.heartbeat_interval_s, Due.BEAT, number)
                     self.heartbeat()
-                case Due.TIMEOUT:
+                case Due.CONNECT | Due.ANSWER:
                     self._effects.append(fx.Close(number))
-                    self.lost(number, now, "no answer in time")
+                    self.lost(number, now, "nobody there" if what is Due.CONNECT else "no answer in time")
                 case Due.VERIFY:
                     peer, retries = self._verifications.pop(number)
                     self._verify(peer, retries, now)

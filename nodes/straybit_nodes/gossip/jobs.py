@@ -116,6 +116,7 @@ class Jobs:
         self.exchanges["ok"] += 1
         self._record(job.peer, ok=True)
         self._unmark(job.peer)
+        self._close_case(job.peer)
         if job.ticket is not None:
             self._grant(job, self.peers.address(job.peer) or 0)
         else:
@@ -160,6 +161,12 @@ class Jobs:
         if self.running and self.suspicion.may("verify", peer, now):
             self._enter(Job(self.new_id(), Work.VERIFY, peer, retries), now)
 
+    def _close_case(self, peer: str) -> None:
+        """It answered: what was still to be verified about it is settled."""
+        for number in [each for each, (about, _) in self._verifications.items() if about == peer]:
+            del self._verifications[number]
+        self.places.drop(Work.VERIFY, peer)
+
     def _unmark(self, peer: str) -> None:
         if self.marks.pop(peer, None) is not None:
             self._effects.append(fx.Log("unmarked", {"peer": peer}))
@@ -182,7 +189,7 @@ class Jobs:
 
     def _begin(self, job: Job, now: float) -> None:
         self._effects.append(fx.Dial(job.id, self.peers.address(job.peer) or 0))
-        self._timers.add(now + self.rules.connect_timeout_s, Due.TIMEOUT, job.id)
+        self._timers.add(now + self.rules.connect_timeout_s, Due.CONNECT, job.id)
 
     def _leave(self, job: Job, now: float) -> None:
         following = self.places.leave(job, now)
@@ -222,4 +229,4 @@ class Jobs:
         if due is Due.VERIFY:
             return number in self._verifications
         job = self.places.busy.get(number)
-        return job is not None and not job.granted
+        return job is not None and not job.granted and job.connected == (due is Due.ANSWER)

@@ -80,6 +80,11 @@ class Places:
         self._start(following, now)
         return following
 
+    def drop(self, work: Work, peer: str) -> None:
+        """Take jobs of that work with that peer out of the queue; those in slots go on."""
+        for number in [each for each, job in self.waiting.items() if job.peer == peer and job.work is work]:
+            del self.waiting[number]
+
     def clear(self, now: float) -> list[Job]:
         """End all work; the jobs there were, those in slots first."""
         jobs = [*self.busy.values(), *self.waiting.values()]

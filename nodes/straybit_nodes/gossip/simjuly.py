@@ -30,6 +30,8 @@ REMOVED: dict[str, Rules] = {
 WARM_S = 2.0
 ARMED_MAX_S = 6.0
 """How long flips may wait for their messages; in a collapse some never come."""
+NEWS_S = 0.05
+"""From asking an owner for news to telling them, and on to the next try: natural traffic would take longer."""
 SETTLE_S = 2.0
 
 
@@ -104,8 +106,11 @@ def play(
     until = net.now + ARMED_MAX_S
     while net.flips and net.now < until:
         for flip in [*net.flips]:
+            net.exchange(flip.sender, flip.owner)
+        net.run(net.now + NEWS_S)
+        for flip in [*net.flips]:
             net.exchange(flip.sender, flip.receiver)
-        net.run(net.now + 0.1)
+        net.run(net.now + NEWS_S)
     net.flips.clear()
     over = net.now
     if act is not None:

@@ -14,8 +14,13 @@ from straybit_nodes.gossip.places import Job
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.gossip.timers import Due
 
-__all__ = ["IDLE_FACTOR", "Talks"]
+__all__ = ["ANSWER_FACTOR", "IDLE_FACTOR", "Talks"]
 
+ANSWER_FACTOR = 2
+"""A connected peer may take so many connect time-outs to answer: it is alive, if slow or paused.
+
+Higher is kinder to a machine that is short of processor time; lower finds paused servers sooner.
+"""
 IDLE_FACTOR = 4
 """An inbound connection may be silent for so many connect time-outs."""
 
@@ -65,6 +70,7 @@ class Talks(Jobs):
             self._effects.append(fx.Close(conn))
             return
         job.connected = True
+        self._timers.add(now + ANSWER_FACTOR * self.rules.connect_timeout_s, Due.ANSWER, conn)
         if job.about is not None:
             self._send(conn, Failed(*job.about))
         else:

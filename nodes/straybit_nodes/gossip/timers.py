@@ -14,9 +14,10 @@ class Due(IntEnum):
 
     ROUND = 1  # era of the ticks
     BEAT = 2  # era of the ticks
-    TIMEOUT = 3  # job
-    VERIFY = 4  # verification
-    IDLE = 5  # inbound connection
+    CONNECT = 3  # job that is being dialled
+    ANSWER = 4  # job that waits for its peer's word
+    VERIFY = 5  # verification
+    IDLE = 6  # inbound connection
 
 
 class Timers:

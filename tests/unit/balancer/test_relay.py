@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from straybit_nodes.balancer import relay as relay_module
+from straybit_nodes.balancer import server as server_module
 from straybit_nodes.balancer.server import BalancerNode
 from straybit_nodes.config import Dial, NodeConfig
 from straybit_nodes.serve import Edges
@@ -283,3 +284,11 @@ def test_a_body_that_is_too_large_is_refused(tmp_path):
     answer, heard, (line,), _ = talk(tmp_path, [], huge)
     assert b"EntityTooLarge" in answer
     assert (heard, line["code"]) == ([], "EntityTooLarge")
+
+
+def test_requests_beyond_the_bound_are_told_to_slow_down(tmp_path, monkeypatch):
+    """A balancer relays so many requests at a time and answers SlowDown beyond."""
+    monkeypatch.setattr(server_module, "_INFLIGHT_MAX", 0)
+    answer, heard, (line,), _ = talk(tmp_path, [], PUT)
+    assert b"<Code>SlowDown</Code>" in answer
+    assert (heard, line["tries"], line["code"]) == ([], 0, "SlowDown")

@@ -147,12 +147,16 @@ def test_failure_marks_tells_and_verifies():
     assert times == [0.2, 0.4]
 
 
-def test_a_member_that_does_not_answer_costs_the_time_out():
-    """A dialled peer that never says anything is given up after the connect time-out."""
+@pytest.mark.parametrize(("connects", "costs_s"), [(False, 0.5), (True, 1.0)])
+def test_a_member_that_does_not_answer_costs_a_time_out(connects, costs_s):
+    """Where nobody is, the connect time-out is all; a peer that is there has twice as long to answer."""
     core = made(Rules(tell_count=0, verify_retries=0))
-    conn = begin(core, now=5.0)
-    assert core.wake_at == 5.5
-    core.wake(5.5)
+    core.round(5.0, "gossip-2")
+    conn = dials(core)[0].id
+    if connects:
+        core.connected(conn, 5.0)
+    assert core.wake_at == 5.0 + costs_s
+    core.wake(5.0 + costs_s)
     assert fx.Close(conn) in core.drain()
     assert "gossip-2" in core.marks
     assert core.wake_at is None
@@ -219,6 +223,22 @@ def test_a_successful_exchange_unmarks():
     conn = begin(core)
     core.received(conn, "gossip-2", m.State((entry(),)), 0.0)
     assert core.marks == {}
+
+
+def test_an_answer_settles_what_was_to_be_verified():
+    """Verifications of a peer that wait for a slot or for their time are dropped when it answers."""
+    core = made(Rules(slots=1, tell_count=0))
+    fail(core)
+    core.round(0.0, "gossip-2")
+    core.received(core.accepted(0.0), "gossip-2", m.Digest(()), 0.0)
+    assert [job.work for job in core.places.waiting.values()] == [Work.VERIFY]
+    assert core.wake_at == 0.2
+    (conn,) = core.places.busy
+    core.connected(conn, 0.0)
+    core.received(conn, "gossip-2", m.State((entry(),)), 0.0)
+    assert not core.places.waiting
+    assert not core.places.busy
+    assert core.wake_at == 2.0
 
 
 def test_rounds_avoid_marked_peers_and_now_and_then_try_one():

@@ -81,6 +81,19 @@ def test_one_that_comes_back_is_taken_back(how):
     assert worst(played, 4, 8) == 1.0
 
 
+@pytest.mark.parametrize("latency_s", [0.1, 0.4])
+def test_a_slow_spell_is_no_outage(latency_s):
+    """When everything was too slow for every time-out for three seconds, all is well again within five."""
+
+    def spell(net):
+        usual, net.latency_s = net.latency_s, latency_s
+        net.after(3.0, lambda: setattr(net, "latency_s", usual))
+
+    played = play(Rules(), seed=6, flips=[], act=spell, length_s=12)
+    assert worst(played, 8, 10.9) == 1.0
+    assert all(not host.core.places.waiting for host in played.net.hosts.values())
+
+
 def test_a_rolling_restart_does_not_help():
     """Every member restarted in turn learns the poison again from its peers."""
     played = play(Rules(), seed=2, act=rolling_restart, length_s=16)

@@ -143,6 +143,12 @@ def test_a_journal_begins_with_its_run(path):
     assert "where run-started belongs" in damaged(path, write(path, [BODY[0], RunEnded()]))
 
 
+def test_nothing_follows_the_runs_end(path):
+    """A writer that goes on after run-ended is a writer that nobody waited for."""
+    message = damaged(path, write(path, [STARTED, RunEnded(), BODY[0], RunEnded()]))
+    assert "line 3: it stands behind the run's end" in message
+
+
 def test_a_journal_is_never_written_over(path):
     """Opening one where another is fails instead of losing it."""
     write(path, [STARTED])

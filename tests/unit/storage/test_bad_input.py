@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from straybit_nodes.storage import body as body_module
+from straybit_nodes.storage import server as server_module
 from straybit_nodes.storage.body import Bodies
 
 from .conftest import run_lone
@@ -155,3 +156,12 @@ def test_a_held_node_serves_nobody(tmp_path):
         assert lone.control("POST", "/resume", {}).status == 200
         assert lone.control("POST", "/clear", {}).status == 409
         assert lone.request("GET", "/photos").status == 200
+
+
+def test_requests_beyond_the_bound_are_told_to_slow_down(lone, monkeypatch):
+    """A node takes so many requests at a time and answers SlowDown beyond."""
+    monkeypatch.setattr(server_module, "_INFLIGHT_MAX", 0)
+    answer = lone.request("GET", "/")
+    assert (answer.status, b"SlowDown" in answer.data) == (503, True)
+    monkeypatch.undo()
+    assert lone.request("GET", "/").status == 200

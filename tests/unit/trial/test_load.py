@@ -4,6 +4,7 @@ import threading
 import time
 
 import tenacity
+
 from straybit.load import Load
 
 

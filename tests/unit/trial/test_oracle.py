@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+
 from straybit.oracle import Entry, Originated, Spread, Wrong, spread_of, wrong_values
 
 TRUTH = Originated(address=10, status=1, generation=100, heartbeats=7)
