@@ -38,12 +38,16 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class ListQuery(msgspec.Struct, frozen=True):
-    """A list request. Keys after `after` are wanted; `token` is the continuation token as it came."""
+    """A list request. Keys after `after` are wanted, but none under `listed`, a common prefix of the page before.
+
+    `token` is the continuation token as it came.
+    """
 
     prefix: str
     delimiter: str
     max_keys: int
     after: str
+    listed: str
     token: str
     start_after: str
     url_encoding: bool
@@ -69,11 +73,13 @@ def parse_list(query: dict[str, str]) -> ListQuery:
         raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
     token = query.get("continuation-token", "")
     start_after = query.get("start-after", "")
+    after, listed = _read_token(token) if token else (start_after, "")
     return ListQuery(
         query.get("prefix", ""),
         query.get("delimiter", ""),
         min(max_keys, MAX_KEYS),
-        _read_token(token) if token else start_after,
+        after,
+        listed,
         token,
         start_after,
         "encoding-type" in query,
@@ -96,24 +102,25 @@ def cut(items: Iterable[Summary], query: ListQuery, *, more: bool) -> Page:
     """One page of `items`, which are in order and begin after `query.after`.
 
     A common prefix counts as one key; `more` says that items may follow the last one.
-    The token is the last key or common prefix that was listed (or, with nothing listed, the last one looked at).
+    The token holds the last key looked at and the last common prefix listed.
     """
     contents: list[Summary] = []
     prefixes: list[str] = []
-    last = query.after
+    last, listed = query.after, query.listed
     for item in items:
         common = _common(item.key, query)
-        if item.deleted or (common and query.after.startswith(common)) or (prefixes and common == prefixes[-1]):
-            last = max(last, item.key)
-            continue
-        if len(contents) + len(prefixes) >= query.max_keys:
-            return Page(tuple(contents), tuple(prefixes), _make_token(last) if query.max_keys else "")
-        if common:
-            prefixes.append(common)
-        else:
-            contents.append(item)
+        if not item.deleted and not (common and common == listed):
+            if len(contents) + len(prefixes) >= query.max_keys:
+                more = True
+                break
+            if common:
+                prefixes.append(common)
+                listed = common
+            else:
+                contents.append(item)
         last = item.key
-    return Page(tuple(contents), tuple(prefixes), _make_token(last) if more and query.max_keys else "")
+    more = more and query.max_keys > 0
+    return Page(tuple(contents), tuple(prefixes), _make_token(last, listed) if more else "")
 
 
 def _common(key: str, query: ListQuery) -> str:
@@ -124,16 +131,12 @@ def _common(key: str, query: ListQuery) -> str:
     return key[: at + len(query.delimiter)] if at >= 0 else ""
 
 
-def _make_token(key: str) -> str:
-    return base64.urlsafe_b64encode(b"1" + key.encode()).decode()
+def _make_token(after: str, listed: str) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((after, listed))).decode()
 
 
-def _read_token(token: str) -> str:
+def _read_token(token: str) -> tuple[str, str]:
     try:
-        data = base64.b64decode(token, altchars=b"-_", validate=True)
-        key = data[1:].decode()
-    except (binascii.Error, ValueError):
-        data, key = b"", ""
-    if data[:1] != b"1":
-        raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
-    return key
+        return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=tuple[str, str])
+    except (binascii.Error, msgspec.MsgspecError, ValueError):
+        raise S3Error("InvalidArgument", "The continuation token provided is incorrect") from None

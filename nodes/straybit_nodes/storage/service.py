@@ -10,7 +10,7 @@ from straybit_nodes.storage.answers import buckets_xml, http_date, list_xml, loc
 from straybit_nodes.storage.coordinator import Coordinator
 from straybit_nodes.storage.digests import PREFIX, md5_hex
 from straybit_nodes.storage.errors import S3Error
-from straybit_nodes.storage.listing import ListQuery, parse_list
+from straybit_nodes.storage.listing import parse_list
 from straybit_nodes.storage.record import Record
 from straybit_nodes.storage.request import Operation, S3Request, parse_range
 
@@ -95,7 +95,10 @@ class S3Service:
 
     async def _delete_bucket(self, request: S3Request, _headers: Mapping[str, str]) -> Answer:
         await self._need_bucket(request.bucket)
-        page = await self._coordinator.page(request.bucket, ListQuery("", "", 1, "", "", "", False))
+        page = await self._coordinator.page(request.bucket, parse_list({"max-keys": "1"}))
+        while page.next_token and not page.contents:  # nothing but delete markers so far
+            again = parse_list({"max-keys": "1", "continuation-token": page.next_token})
+            page = await self._coordinator.page(request.bucket, again)
         if page.contents:
             raise S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty")
         stamp = await self._coordinator.stamp(request.bucket, "")

@@ -205,3 +205,19 @@ def test_holders_are_spread_and_keep_their_keys():
         now = holders([*nodes, "storage-9"], "photos", str(key))
         assert "storage-9" in now or now == held
     assert holders(nodes[:2], "photos", "k") in {("storage-1", "storage-2"), ("storage-2", "storage-1")}
+
+
+def test_a_page_looks_beyond_many_delete_markers(monkeypatch):
+    """A page is filled over several rounds where most of what replicas have is deleted."""
+    monkeypatch.setattr(module, "MAX_KEYS", 3)
+    coordinator, _ = region("up", "up", "up")
+    for n in range(12):
+        asyncio.run(coordinator.write(record(1, f"k{n:02}", deleted=n % 6 != 5)))
+    page = asyncio.run(coordinator.page("photos", parse_list({})))
+    assert [item.key for item in page.contents] == ["k05", "k11"]
+    assert page.next_token == ""
+    monkeypatch.setattr(module, "_PULLS", 1)
+    page = asyncio.run(coordinator.page("photos", parse_list({})))
+    assert page.contents == ()
+    after = asyncio.run(coordinator.page("photos", parse_list({"continuation-token": page.next_token})))
+    assert [item.key for item in after.contents] == ["k05"]
