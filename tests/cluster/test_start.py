@@ -86,6 +86,13 @@ def test_node_that_dies_is_an_error_with_its_last_words(backend, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_warm_parent_has_one_thread(gossip):
+    """Whatever the warm parent has imported, no thread exists in it when it forks, and nothing heavy was imported."""
+    parent = psutil.Process(gossip.pid("gossip-1")).parent()
+    assert parent.num_threads() == 1
+    assert not [m.path for m in parent.memory_maps() if "numpy" in m.path or "scipy" in m.path]
+
+
 def test_backend_outlives_its_warm_parent(until):
     """After the warm parent was killed the old cluster is gone, and a new one starts from a new warm parent."""
     with ProcessBackend() as backend:
