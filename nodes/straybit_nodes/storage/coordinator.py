@@ -113,13 +113,8 @@ class Coordinator:
                 fetched[holding[0]] = got
             return holding[0], got[0] if got else None
 
-        async def look(name: str) -> tuple[str, Record | None]:
-            return name, await self._replicas[name].find(bucket, key)
-
-        calls: list[Callable[[], Awaitable[tuple[str, Record | None]]]] = [
-            first,
-            *(partial(look, name) for name in holding[1:]),
-        ]
+        calls: list[Callable[[], Awaitable[tuple[str, Record | None]]]] = [first]
+        calls += [partial(self._look, name, bucket, key) for name in holding[1:]]
         answers = await self._gather(calls, quorum(holding))
         newest = _newest(record for _, record in answers)
         if newest is None or newest.deleted:
@@ -191,6 +186,9 @@ class Coordinator:
     def _sorted(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Own first: it costs no leg; then those that are likely to answer."""
         return tuple(sorted(self._order(names), key=lambda name: name != self._node))
+
+    async def _look(self, node: str, bucket: str, key: str) -> tuple[str, Record | None]:
+        return node, await self._replicas[node].find(bucket, key)
 
     async def _fetch_from(self, names: Sequence[str], newest: Record) -> tuple[Record, bytes]:
         """The data of `newest` or of something newer still, from the first of `names` that has it."""

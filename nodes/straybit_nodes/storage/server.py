@@ -20,6 +20,7 @@ from straybit_nodes.storage.body import Bodies
 from straybit_nodes.storage.coordinator import Coordinator
 from straybit_nodes.storage.digests import Announced, announced, check
 from straybit_nodes.storage.errors import S3Error, error_xml
+from straybit_nodes.storage.findings import Findings
 from straybit_nodes.storage.legs import TOKEN_HEADER, Places, RemoteReplica
 from straybit_nodes.storage.replica import LocalReplica
 from straybit_nodes.storage.replicas import LegRefused, ReplicaService
@@ -65,15 +66,16 @@ class StorageNode:
         self._log = log
         self._metrics = metrics
         self._beside = beside
-        self._suspects = Suspects(time.monotonic)
+        suspects = Suspects(time.monotonic)
+        self._findings = Findings(log, metrics, suspects)
         self._store = Store(Path(config.data_dir))
         self._checksums = "content-checksum" in config.defences
         name = config.service.name
         local = LocalReplica(
-            name, self._store, verify="read-verify" in config.defences, on_damage=self._on_damage_at_rest
+            name, self._store, verify="read-verify" in config.defences, on_damage=self._findings.damage_at_rest
         )
         others = [self._remote(number, member, dials) for number, member in self._others()]
-        self._coordinator = Coordinator(name, [local, *others], order=self._suspects.order)
+        self._coordinator = Coordinator(name, [local, *others], order=suspects.order)
         self._service = S3Service(self._coordinator)
         self._replicas = ReplicaService(local, checksums=self._checksums)
         self._bodies = Bodies()
@@ -199,7 +201,7 @@ class StorageNode:
             async with self._bodies.read(request) as (body, _):
                 return await self._replicas.handle("PUT", request.raw_path, parsed, request.headers, body)
         except LegRefused as error:
-            self._refused("content-checksum", request.method, request.raw_path, error.code, str(error))
+            self._refused(request, error)
             raise
 
     async def _put(self, request: web.BaseRequest, parsed: S3Request) -> Answer:
@@ -208,7 +210,7 @@ class StorageNode:
             try:
                 checksums = check(body, expected, trailers)
             except S3Error as error:
-                self._refused("content-checksum", request.method, request.raw_path, error.code, str(error))
+                self._refused(request, error)
                 raise
             return await self._service.put(parsed, request.headers, body, checksums)
 
@@ -219,22 +221,11 @@ class StorageNode:
         try:
             return announced(request.headers)
         except S3Error as error:
-            self._refused("content-checksum", request.method, request.raw_path, error.code, str(error))
+            self._refused(request, error)
             raise
 
-    def _refused(self, defence: str, method: str, target: str, code: str, why: str) -> None:
-        self._metrics.detections.labels(defence).inc()
-        self._log.write("refused", defence=defence, method=method, target=target, code=code, why=why)
-
-    def _on_damage_at_rest(self, bucket: str, key: str, why: str) -> None:
-        self._refused("read-verify", "GET", f"/{bucket}/{key}", "", why)
-
-    def _on_damaged_leg(self, method: str, target: str, why: str) -> None:
-        self._refused("content-checksum", method, target, "", why)
-
-    def _on_failed_leg(self, node: str, why: str) -> None:
-        self._suspects.failed(node)
-        self._log.write("leg", peer=node, why=why)
+    def _refused(self, request: web.BaseRequest, error: S3Error) -> None:
+        self._findings.refused("content-checksum", request.method, request.raw_path, str(error), code=error.code)
 
     def _others(self) -> list[tuple[int, str]]:
         """Number and member of every other server of the region."""
@@ -253,8 +244,8 @@ class StorageNode:
             dials=dials,
             token=self._config.token,
             checksums=self._checksums,
-            on_failure=self._on_failed_leg,
-            on_damage=self._on_damaged_leg,
+            on_failure=self._findings.failed_leg,
+            on_damage=self._findings.damaged_leg,
         )
 
     async def _objects(self, _: Ask) -> object:
