@@ -17,17 +17,19 @@ from straybit.clients import DEADLINE_S, MODES, S3, Reply
 from straybit.cluster import Cluster
 from straybit.journal import Journal
 from straybit.ledger import Ledger
-from straybit.load import Load
+from straybit.load import Load, Sample
 from straybit.restore import RestoreError, Stage, restore
 from straybit.trial import Trial
 from straybit.waiting import wait_until
 from straybit_faults.flip import Flip
 from straybit_nodes.topology import Kind
 
-__all__ = ["Recovery", "Run", "Stored"]
+__all__ = ["BIN_S", "Recovery", "Run", "Stored"]
 
 Recovery = Literal["none", "rolling", "staged"]
 BUCKET = "straybit"
+BIN_S = 0.5
+"""Width of a bin of the requests' success over time."""
 WORKERS = 8
 """Clients that scan at the same time."""
 
@@ -165,13 +167,13 @@ class Run:
         rates = {region: per_storage * servers for region, servers in sizes.items()}
         return Load(request, rates=rates, deadline_s=DEADLINE_S, clock=self.now)
 
-    def record_samples(self, load: Load, *, bin_s: float) -> None:
-        """Put the load's success by region and bin on record."""
+    def record_samples(self, samples: Iterable[Sample]) -> None:
+        """Put success by region and bin on record."""
         bins: dict[tuple[str, int], list[bool]] = {}
-        for sample in load.samples():
-            bins.setdefault((sample.region, int(sample.at_s / bin_s)), []).append(sample.ok)
+        for sample in samples:
+            bins.setdefault((sample.region, int(sample.at_s / BIN_S)), []).append(sample.ok)
         for (region, number), oks in sorted(bins.items()):
-            self.record(records.Sample(region=region, at_s=round(number * bin_s, 3), ok=sum(oks), total=len(oks)))
+            self.record(records.Sample(region=region, at_s=round(number * BIN_S, 3), ok=sum(oks), total=len(oks)))
 
     # -- faults and recovery -------------------------------------------------------------------------------
 

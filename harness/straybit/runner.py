@@ -18,15 +18,13 @@ from straybit.control import ControlError
 from straybit.journal import Journal
 from straybit.report import load_result, write_reports
 from straybit.result import RunResult
-from straybit.run import Recovery, Run
+from straybit.run import BIN_S, Recovery, Run
 from straybit.scenarios import Scenario
 from straybit_faults.client import ProxyError
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
 __all__ = ["RunOptions", "machine", "perform", "replay_line"]
-
-BIN_S = 0.5
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,11 +77,14 @@ def perform(
             journal.write(_started(scenario, options, command))
             try:
                 _play(scenario, options, backend, folder, journal, progress)
+            except (BackendError, ControlError, ProxyError, OSError, RuntimeError) as error:
+                journal.write(records.Error(what=f"{type(error).__name__}: {error}"))
             except KeyboardInterrupt:
                 journal.write(records.Interrupted())
                 raise
-            except (BackendError, ControlError, ProxyError, OSError, RuntimeError) as error:
-                journal.write(records.Error(what=f"{type(error).__name__}: {error}"))
+            except BaseException as error:
+                journal.write(records.Error(what=f"a defect of straybit: {error!r}"))
+                raise
             finally:
                 journal.write(records.RunEnded())
     finally:
@@ -148,5 +149,5 @@ def _started(scenario: Scenario, options: RunOptions, command: str) -> records.R
         machine=machine(),
         bin_s=BIN_S,
         replay=replay_line(scenario.name, options),
-        not_tested=(),
+        not_tested=scenario.not_tested,
     )

@@ -100,6 +100,8 @@ class Trial:
 
     def begin(self) -> None:
         """Prove the cluster clean and arm every flip. A cluster that is not clean makes the trial INVALID."""
+        if self._drive and self._traffic is None:
+            self._traffic = traffic_for(self._cluster, self.flips[0].link, name=self.id)
         doubts = tuple(self._steady(self._cluster)) if self._steady else self._cluster.doubts()
         if doubts:
             self._doubt = f"the cluster was not steady before the flip: {doubts[0]}"
@@ -155,8 +157,8 @@ class Trial:
         def done() -> bool:
             if self._witness.delivered():
                 return True
-            if self._drive and self._witness.unsent():
-                self._step()
+            if self._drive and self._traffic is not None and self._witness.unsent():
+                quiet_step(self._traffic)
                 return self._witness.delivered()
             return False
 
@@ -179,11 +181,6 @@ class Trial:
     def look(self) -> tuple[Wrong, ...]:
         """Values that are wrong in some view now; remembered for the verdict."""
         return self._witness.look()
-
-    def _step(self) -> None:
-        if self._traffic is None:
-            self._traffic = traffic_for(self._cluster, self.flips[0].link, name=self.id)
-        quiet_step(self._traffic)
 
     # -- expectations, for tests ---------------------------------------------------------------------------
 

@@ -42,7 +42,6 @@ AGAIN_S = 12.0
 """For the cluster to be down again after it: the restarts have emptied every queue, and they fill up first."""
 PER_STORAGE = 3.0
 """Requests per second and storage node; a collapse needs 3 to 40."""
-BIN_S = 0.5
 SIZE = 1024
 
 
@@ -219,7 +218,7 @@ def _play(run: Run) -> None:
         july.until_s = run.now()
         july.recover(load, trial)
         july.verify(load)
-    run.record_samples(load, bin_s=BIN_S)
+    run.record_samples(load.samples())
     record = trial.finish(sticky=july.sticky)
     run.record(record)
     july.judge(load, record)
@@ -231,4 +230,9 @@ JULY_2008 = Scenario(
     incident="Amazon S3 Availability Event, July 20, 2008",
     plan=lambda topology, seed: july_plan(topology, seed).lines(),
     play=_play,
+    not_tested=(
+        "bits of version, generation, status and load, and the bits that decide whether a check runs",
+        "damage from before a message's checksum was made",
+        "more than one region's operators restoring at the same time",
+    ),
 )

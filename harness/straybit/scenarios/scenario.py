@@ -18,8 +18,9 @@ STORY = "as published"
 class Scenario(msgspec.Struct, frozen=True):
     """`plan` gives what a dry run prints, one line each; `play` performs it and puts everything on record.
 
-    `story` says which rows of the table `STORY` an undefended run must end with `yes`;
+    An undefended run must end with `yes` in every row of its table `STORY`;
     that is how `demo` and the verdicts know that a cluster failed as published, and not in some other way.
+    `not_tested` are lines for the report's last section.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Scenario(msgspec.Struct, frozen=True):
     incident: str
     plan: Callable[[Topology, int], tuple[str, ...]]
     play: Callable[[Run], None]
+    not_tested: tuple[str, ...] = ()
 
 
 def scenario(

@@ -1,0 +1,44 @@
+"""Fifty trials that do everything but change the bit: nobody may notice anything."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+from straybit import BitFlip, Outcome
+from straybit.trial import Trial
+from straybit_nodes.defences import parse_defences
+from straybit_nodes.topology import CLIENT, Topology
+
+TRIALS = 50
+LANES = 10
+GOSSIP = [("state", "version", 64), ("state", "address", 32), ("state", "generation", 64), ("digest", "checksum", 32)]
+
+
+def controls(topology, seed):
+    """Fifty control flips over different links: gossip between members, and what clients write."""
+    rng = random.Random(seed)
+    links = [s.name for s in topology.links() if s.wire == "gossip" and not s.caller.startswith("storage-")]
+    for link in rng.sample(links, TRIALS - 3):
+        message, field, bits = rng.choice(GOSSIP)
+        field = field if message == "state" else "length"
+        yield BitFlip(link, message=message, field=field, bit=rng.randrange(min(bits, 32)), control=True)
+    for link in [s.name for s in topology.links() if s.caller == CLIENT]:
+        yield BitFlip(link, message="request", field="body", bit=rng.randrange(512), control=True)
+
+
+def test_fifty_controls_raise_nothing(backend):
+    """With every defence on, each control is delivered, and ends MASKED: nothing noticed, nothing different."""
+    with backend.start(Topology(), defences=parse_defences("all")) as cluster:
+
+        def one(numbered):
+            number, flip = numbered
+            with Trial(cluster, flip, id=f"control{number}", steady=lambda c: c.disagreements()) as trial:
+                pass
+            return trial.record
+
+        with ThreadPoolExecutor(LANES) as pool:
+            records = list(pool.map(one, enumerate(controls(cluster.topology, 1))))
+        assert len(records) == TRIALS
+        assert {(r.outcome, r.detected_by, r.kind) for r in records} == {(Outcome.MASKED, (), "control")}
+        assert all(r.receipts[0].before == r.receipts[0].after for r in records)
+        assert cluster.observers.seen("alarm") == []
+        assert cluster.observers.seen("refused") == []

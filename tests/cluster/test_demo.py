@@ -1,0 +1,126 @@
+"""The demo, end to end: both events of 2008, undefended then defended, by the command a user types."""
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from straybit.clients import MODES
+from straybit.report import load_result
+from straybit.scenarios._july_plan import july_plan
+from straybit.scenarios._june_plan import june_plan
+from straybit_nodes.topology import Topology
+
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """One demo; its exit code, output, folder, and the results of its four runs by name."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    command = [sys.executable, "-c", "from straybit.cli import main; main()", "demo", "--seed", str(SEED)]
+    before = set(psutil.pids())
+    done = subprocess.run([*command, "--out", str(folder)], capture_output=True, text=True, timeout=300, check=False)
+    runs = {path.name: load_result(path) for path in folder.iterdir() if (path / "journal.ndjson").exists()}
+    return {"done": done, "folder": folder, "runs": runs, "before": before}
+
+
+def story(result):
+    """The rows of a run's story that did not come true."""
+    return [row for table in result.tables if table.name == "as published" for row in table.rows if row[-1] != "yes"]
+
+
+def test_the_demo_ends_well_and_says_where_the_report_is(demo):
+    """Exit 0, one line of verdict for each run, the report's path last."""
+    assert demo["done"].returncode == 0, demo["done"].stdout + demo["done"].stderr
+    lines = demo["done"].stdout.strip().splitlines()
+    assert lines[-1].endswith("report.html")
+    verdicts = [line for line in lines if line.startswith(("met ", "not-met "))]
+    assert len(verdicts) == 4
+    assert (demo["folder"] / "report.html").stat().st_size > 10_000
+
+
+def test_every_file_of_a_run_is_there(demo):
+    """Each run's folder holds all that docs/result.md promises."""
+    for name in demo["runs"]:
+        folder = demo["folder"] / name
+        for file in ("result.json", "journal.ndjson", "report.html", "summary.md", "junit.xml", "logs/lb-1.ndjson"):
+            assert (folder / file).stat().st_size > 0, (name, file)
+        assert json.loads((folder / "result.json").read_text())["schema"] == 1
+
+
+def test_june_undefended_goes_as_published(demo):
+    """Damaged objects are stored under matching ETags and nobody notices: the worst outcome is SILENT, exit 1."""
+    june = demo["runs"]["june-2008-none"]
+    assert june.verdict == "not-met"
+    assert story(june) == []
+    faults = [t for t in june.trials if t.kind == "fault"]
+    assert {t.outcome for t in faults} == {"SILENT"}
+    assert len(faults) >= 20
+
+
+def test_june_defended_refuses_what_carries_a_checksum(demo):
+    """DETECTED by name with a checksum, an expected SILENT without, two at least in each mode; the alarm is right."""
+    june = demo["runs"]["june-2008-2008"]
+    assert june.verdict == "met", june.expectations
+    for mode in MODES.values():
+        trials = [t for t in june.trials if t.kind == "fault" and t.id.startswith(f"{mode.name}/")]
+        assert len(trials) >= 2
+        expected = ("DETECTED", ("content-checksum",)) if mode.checksum else ("SILENT", ())
+        assert {(t.outcome, t.detected_by) for t in trials} == {expected}
+    plan = june_plan(Topology(), SEED)
+    assert {a.culprit for a in june.alarms if a.name == "bad-digest-alarm"} == {plan.balancer}
+
+
+@pytest.mark.parametrize("defences", ["none", "2008"])
+def test_junes_damage_is_the_plans(demo, defences):
+    """Under live load the same flip means the same key, byte and value: each receipt is as the seed drew it."""
+    plan = june_plan(Topology(), SEED)
+    trials = {t.id: t for t in demo["runs"][f"june-2008-{defences}"].trials}
+    assert trials.keys() == {write.key for write in (*plan.damaged, *plan.controls)}
+    for write in plan.damaged:
+        drawn = plan.drawn(write)
+        for receipt in trials[write.key].receipts:
+            assert receipt.field_bits[0] // 8 == drawn.byte(write.size)
+            assert receipt.before ^ receipt.after == drawn.mask()
+    for write in plan.controls:
+        assert trials[write.key].outcome == "MASKED"
+        assert {r.before ^ r.after for r in trials[write.key].receipts} == {0}
+
+
+def test_july_undefended_goes_as_published(demo):
+    """SPREAD and STICKY, below 5 % for 5 s, and again after a rolling restart; the staged restore helps."""
+    july = demo["runs"]["july-2008-none"]
+    assert july.verdict == "not-met"
+    assert story(july) == []
+    (trial,) = [t for t in july.trials if t.kind == "fault"]
+    assert trial.outcome == "SPREAD"
+    assert trial.sticky
+    assert sorted(trial.flips) == sorted(july_plan(Topology(), SEED).lines())
+
+
+def test_july_defended_does_not_feel_it(demo):
+    """Every flipped message is refused by gossip-crc within budget, nothing is believed, every request succeeds."""
+    july = demo["runs"]["july-2008-2008"]
+    assert july.verdict == "met", july.expectations
+    (trial,) = [t for t in july.trials if t.kind == "fault"]
+    assert (trial.outcome, trial.detected_by, trial.blast_radius) == ("DETECTED", ("gossip-crc",), 0)
+    assert len({d.detail for d in trial.detections}) == 6
+    assert trial.phases.recovered_s <= 5
+
+
+def test_receipts_have_their_three_times(demo):
+    """Every fault that counts was sent, acknowledged by the receiver's kernel, and felt, in that order."""
+    for run in demo["runs"].values():
+        for trial in run.trials:
+            assert trial.outcome != "INVALID"
+            assert all(r.sent is not None and r.delivered is not None for r in trial.receipts)
+            assert trial.phases.felt_s >= 0
+
+
+def test_nothing_is_left_behind(demo):
+    """No process of the demo lives on."""
+    left = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in demo["before"]]
+    assert [p.info["cmdline"] for p in left if any("straybit" in part for part in p.info["cmdline"] or [])] == []
