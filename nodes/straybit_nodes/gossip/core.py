@@ -144,6 +144,6 @@ class Core(Talks):
         self._push(urgent=True)
 
     def _live(self, due: Due, number: int) -> bool:
-        if due in {Due.ROUND, Due.BEAT}:
+        if due is Due.ROUND or due is Due.BEAT:
             return self._ticks and self.running and number == self._era
         return super()._live(due, number)

@@ -24,6 +24,7 @@ __all__ = [
     "Item",
     "Table",
     "by_type",
+    "describe",
 ]
 
 MAGIC = b"sb"
@@ -147,3 +148,21 @@ _BY_TYPE = {body.type: body for body in BODIES.values()}
 def by_type(number: int) -> Body | None:
     """The body whose type byte that is."""
     return _BY_TYPE.get(number)
+
+
+def describe() -> str:
+    """The layout as tables of Markdown, for the docs: part, field, bytes, class; at its offset where that is fixed."""
+    lines = ["| part | at | field | bytes | class |", "|---|---|---|---|---|", *_lines("header", HEADER, 0)]
+    for body in BODIES.values():
+        lines += _lines(f"`{body.kind}` ({body.type})", body.fixed, HEADER.packed.size)
+        for count, table in body.lists:
+            lines += _lines(f"`{body.kind}`, each of `{count}`", table, None)
+    return "\n".join(lines) + "\n"
+
+
+def _lines(part: str, table: Table, at: int | None) -> list[str]:
+    lines = []
+    for item in table.items:
+        lines.append(f"| {part} | {'' if at is None else at} | `{item.name}` | {item.size} | {item.cls} |")
+        at = None if at is None else at + item.size
+    return lines or [f"| {part} | | | 0 | |"]

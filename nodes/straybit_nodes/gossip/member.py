@@ -137,6 +137,7 @@ class GossipMember:
             raise ControlError(409, "this member is running; stop it before it is cleared")
         self.core.clear()
         self._carry_out()
+        self._log.write("state", state=self._state, cleared=True)
 
     async def ticks(self, on: bool) -> None:
         """Turn rounds and heartbeats by time on or off."""
