@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 .PHONY: demo test check bench verdicts clean
 demo: $(VENV)/.ready ## both events of 2008, undefended then defended, and the report
-	$(BIN)/straybit demo --backend $(BACKEND) --out $(OUT)/demo
+	$(BIN)/straybit demo --backend $(BACKEND)
 
 test: $(VENV)/.ready ## every test
 	$(BIN)/pytest $(PYTEST_ARGS)
@@ -39,5 +39,10 @@ bench: $(VENV)/.ready ## start of the cluster and one trial, measured here and n
 verdicts: $(VENV)/.ready ## each scenario, undefended and defended, SEEDS seeds: do all verdicts hold?
 	$(BIN)/python benchmarks/verdicts.py --seeds $(SEEDS) --backend $(BACKEND) --out $(OUT)/verdicts
 
+.PHONY: wheels
+wheels: $(VENV)/.ready ## straybit and all it needs as wheels, for the container image
+	rm -rf build/wheels
+	$(BIN)/pip wheel --quiet --disable-pip-version-check -c constraints.txt -w build/wheels .
+
 clean: ## removes what the targets made
-	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OUT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
