@@ -31,6 +31,8 @@ __all__ = ["BalancerNode", "Talker"]
 
 _INFLIGHT_MAX = 512
 """Requests at a time; more are told to slow down."""
+_END_S = 2.0
+"""How long a stop waits for requests: longer than any deadline, but not for a client that stalls."""
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -138,7 +140,11 @@ class BalancerNode:
     async def stop(self) -> None:
         """See Controlled. Requests under way end first; each has a deadline."""
         self._serving = False
-        await self._silent.wait()
+        try:
+            async with asyncio.timeout(_END_S):
+                await self._silent.wait()
+        except TimeoutError:
+            self._log.write("error", why=f"{self._inflight} requests were still under way {_END_S} s after the stop")
         await self._member.stop()
 
     async def clear(self) -> None:

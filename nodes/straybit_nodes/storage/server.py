@@ -35,8 +35,8 @@ __all__ = ["Beside", "StorageNode"]
 
 _INFLIGHT_MAX = 256
 """Requests at a time; more are told to slow down."""
-_LEGS_END_S = 2.0
-"""How long a stop waits for legs, each of which has a shorter deadline of its own."""
+_END_S = 2.0
+"""How long a stop waits for requests and legs: longer than any deadline, but not for a client that stalls."""
 
 
 class Beside(Places, Protocol):
@@ -134,12 +134,12 @@ class StorageNode:
         if self._state != "stopped":
             self._state = "stopped"
             self._log.write("state", state="stopped")
-        await self._silent.wait()
         try:
-            async with asyncio.timeout(_LEGS_END_S):
+            async with asyncio.timeout(_END_S):
+                await self._silent.wait()
                 await self._coordinator.idle()
         except TimeoutError:
-            self._log.write("leg", peer="", why="legs were still under way when the node stopped")
+            self._log.write("error", why=f"{self._inflight} requests were still under way {_END_S} s after the stop")
         await self._beside.stop()
 
     async def clear(self) -> None:

@@ -165,3 +165,14 @@ def test_requests_beyond_the_bound_are_told_to_slow_down(lone, monkeypatch):
     assert (answer.status, b"SlowDown" in answer.data) == (503, True)
     monkeypatch.undo()
     assert lone.request("GET", "/").status == 200
+
+
+def test_a_stop_does_not_wait_for_a_client_that_stalls(lone, monkeypatch):
+    """A stop gives requests their time, and no client can hold it up."""
+    monkeypatch.setattr(server_module, "_END_S", 0.05)
+    with socket.create_connection(("127.0.0.1", lone.port), timeout=5) as connection:
+        connection.sendall(head("PUT", "/photos/k", "Content-Length: 10", "Expect: 100-continue"))
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert lone.control("POST", "/stop", {}).json() == {"state": "stopped"}
+        (line,) = lone.events("error")
+    assert line["why"].startswith("1 requests were still under way")
