@@ -15,7 +15,7 @@ from straybit.records import Trial
 from straybit.report import load_result
 from straybit.result import RunResult, exit_code
 from straybit.runner import RunOptions, perform
-from straybit.scenarios import find_scenario
+from straybit.scenarios import Scenario, find_scenario
 from straybit.scenarios.single import single
 from straybit_faults.flip import Flip, FlipIdError
 from straybit_nodes.topology import Topology
@@ -96,8 +96,7 @@ def _again(trial: str, before: RunResult, screen: Screen, out: Path | None) -> i
     )
     folder = fresh_folder(out, f"replay-{datetime.now(UTC):%Y%m%dT%H%M%S}")
     with open_backend(before.backend) as runner, screen.live(f"replay {trial}") as progress:
-        play = find_scenario(before.scenario)
-        result = perform(play, options, runner, folder, command="replay", progress=progress)
+        result = perform(_scenario_of(before, trial), options, runner, folder, command="replay", progress=progress)
     screen.show(result, folder)
     then, now = _trial(before, trial), _trial(result, trial)
     agrees = now is not None and then is not None and now.outcome is then.outcome
@@ -106,6 +105,18 @@ def _again(trial: str, before: RunResult, screen: Screen, out: Path | None) -> i
     if now is None or now.outcome == "INVALID":
         return 2
     return 0 if agrees else 1
+
+
+def _scenario_of(before: RunResult, trial: str) -> Scenario:
+    """What was played then. Raises click.UsageError for a scenario that came from a file."""
+    then = _trial(before, trial)
+    if before.scenario == "single" and then is not None:
+        return single(tuple(map(Flip.parse, then.flips)), Topology())
+    try:
+        return find_scenario(before.scenario)
+    except ValueError:
+        what = f"scenario {before.scenario!r} came from a file"
+        raise click.UsageError(f"{what}: play it with `straybit run FILE.py --seed {before.seed}`") from None
 
 
 def _trial(result: RunResult, name: str) -> Trial | None:
