@@ -180,7 +180,7 @@ def test_failed_peer_damping_bounds_the_measured_rate():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gossip_alarm_fires_in_the_storm_and_names_a_poisoned_server(seed):
-    """The first alarm comes within two seconds of the first flip, naming an owner of it; in the end every node's does."""
+    """The first alarm comes within two seconds of the first flip, naming its owner; every node has one in the end."""
     played = play(Rules(), seed=seed, defences=["gossip-alarm"])
     owners = {flip.owner for flip in flips_of_july(Topology(), seed)}
     alarms = [(at, name, fields["culprit"]) for at, name, event, fields in played.net.log if event == "alarm"]
