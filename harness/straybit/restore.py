@@ -25,7 +25,7 @@ from straybit.steady import NotSteadyError, wait_steady
 from straybit.views import disagreements
 from straybit_nodes.topology import Kind, Region, Service, Topology
 
-__all__ = ["Recovery", "RestoreError", "Restored", "Stage", "batches", "restore"]
+__all__ = ["Recovery", "RestoreError", "Restored", "Stage", "batches", "restore", "servers"]
 
 Recovery = Literal["none", "rolling", "staged"]
 
@@ -143,19 +143,36 @@ class _Stages:
         )(amiss)
 
 
+def servers(topology: Topology) -> Iterator[tuple[Service, ...]]:
+    """Who is restarted together: a storage node with the gossip node beside it, as they share a server."""
+    for service in topology.services():
+        if service.kind is Kind.BALANCER:
+            yield (service,)
+        elif service.kind is Kind.GOSSIP:
+            yield tuple(s for s in topology.services() if s.kind is not Kind.BALANCER and s.number == service.number)
+
+
 def _rolling(cluster: Cluster, log: _Stages) -> None:
-    """Restart one service after another, as far as the budget reaches."""
-    for service in cluster.topology.services():
+    """Restart one server after another, as far as the budget reaches."""
+    for server in servers(cluster.topology):
+        names = [service.name for service in server]
         if not log.left_s:
-            raise RestoreError(f"the rolling restart came to {service.name} when its time was over", ())
-        log.stage(f"restart {service.name}", lambda name=service.name: _restart(cluster, name))  # type: ignore[misc]
+            raise RestoreError(f"the rolling restart came to {names[0]} when its time was over", ())
+        log.stage(f"restart {' and '.join(names)}", lambda n=names: _restart(cluster, n))  # type: ignore[misc]
 
 
-def _restart(cluster: Cluster, name: str) -> str:
-    try:
-        cluster.restart(name)
-    except BackendError as error:
-        raise RestoreError(str(error), (name,)) from None
+def _restart(cluster: Cluster, names: list[str]) -> str:
+    failed: dict[str, str] = {}
+
+    def one(name: str) -> None:
+        try:
+            cluster.restart(name)
+        except BackendError as error:
+            failed[name] = str(error)
+
+    cluster.side_by_side(one, names)
+    if failed:
+        raise RestoreError("; ".join(failed.values()), tuple(failed))
     return ""
 
 
@@ -178,8 +195,7 @@ def _staged(cluster: Cluster, log: _Stages, batch: int, keep_state: frozenset[st
 def _stop(cluster: Cluster, names: list[str]) -> str:
     """Everybody, so whoever is out of service comes back first: it may have state on its disk."""
     absent = [name for name in names if not cluster.in_service(name)]
-    for name in absent:
-        _restart(cluster, name)
+    _restart(cluster, absent)
     _everywhere(cluster, Control.stop, names)
     return f"restarted first: {', '.join(absent)}" if absent else ""
 
