@@ -32,6 +32,7 @@ LINGER_S = 1.0
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST
 _IN = READ | ERROR | HANGUP
 _BROKEN = 0x8  # EPOLLERR alone
+_BUSY = READ | WRITE  # what nearly every event is
 
 
 class Connection:
@@ -74,10 +75,16 @@ class Connection:
         self.loop.poller.connecting(upstream.fileno())
 
     def _client_ready(self, bits: int) -> None:
-        self._ready(bits, self.up, self.down)
+        if bits == _BUSY and self.down.left is None and self.down.pipe is None:
+            self.up.pump()
+        else:
+            self._ready(bits, self.up, self.down)
 
     def _upstream_ready(self, bits: int) -> None:
-        self._ready(bits, self.down, self.up)
+        if bits == _BUSY and self.up.left is None and self.up.pipe is None:
+            self.down.pump()
+        else:
+            self._ready(bits, self.down, self.up)
 
     def _ready(self, bits: int, inward: Stream, outward: Stream) -> None:
         if bits & HANGUP:
@@ -115,15 +122,16 @@ class Connection:
 
     def finished(self, stream: Stream) -> None:
         """Everything of `stream` was sent: close the receiver's half, and the connection after both."""
+        self.finished_streams += 1
+        if self.finished_streams == 2:
+            self.close()
+            return
         try:
             stream.sink.shutdown(socket.SHUT_WR)
         except OSError:
             self.reset()
             return
-        self.finished_streams += 1
-        if self.finished_streams == 2:
-            self.close()
-        elif stream.closing:
+        if stream.closing:
             (self.down if stream is self.up else self.up).stop()
 
     def broken(self, stream: Stream, error: OSError) -> None:
@@ -195,8 +203,10 @@ class Connection:
         if not self._leave():
             return
         for sock in (self.client, self.upstream):
-            with suppress(OSError):  # the peer's own reset came first
+            try:  # noqa: SIM105 - `suppress` costs more than the call, twice for each connection
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            except OSError:
+                pass  # the peer's own reset came first
         self._close_sockets()
 
     def _leave(self) -> bool:

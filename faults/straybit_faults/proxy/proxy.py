@@ -29,6 +29,8 @@ _ACCEPTS = 64  # of one listener before others get their turn
 _BREATH_S = 0.1  # pause after the descriptor table was full
 
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_STREAM_IS_NONBLOCKING = hasattr(socket, "SOCK_NONBLOCK")
+_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 _WAITING = (0, errno.EINPROGRESS)
 
 
@@ -40,7 +42,6 @@ class Proxy:
         self.name = name
         self.listen = listen
         self.upstream = upstream
-        self.target = parse_address(upstream)
         self.armed: dict[str, Armed[Any]] = {}
         self.matchers: dict[str, Matcher] = {}
         self.connections: dict[int, Connection] = {}
@@ -48,6 +49,17 @@ class Proxy:
         self.listener: socket.socket | None = None
         self.lease: Lease | None = None
         self.past = {direction: [0, 0] for direction in Direction}  # received and sent on connections that ended
+
+    @property
+    def upstream(self) -> str:
+        """Where connections lead."""
+        return self._upstream
+
+    @upstream.setter
+    def upstream(self, upstream: str) -> None:
+        self._upstream = upstream
+        self.target = parse_address(upstream)
+        self.is_numeric = is_numeric(self.target[0])
 
     @property
     def enabled(self) -> bool:
@@ -110,7 +122,7 @@ class Proxy:
         number = self.number
         self.number += 1
         host, port = self.target
-        if is_numeric(host):
+        if self.is_numeric:
             self._connect(client, number, source, host, port)
         else:
             self.server.resolve(host, lambda found: self._resolved(client, number, source, found))
@@ -124,12 +136,13 @@ class Proxy:
 
     def _connect(self, client: socket.socket, number: int, source: str, host: str, port: int) -> None:
         try:
-            upstream = socket.socket(family_of(host), socket.SOCK_STREAM)
+            upstream = socket.socket(family_of(host), _STREAM)
         except OSError as error:
             self._event("full", connection=number, reason=f"no socket for the upstream: {error}")
             client.close()
             return
-        upstream.setblocking(False)
+        if not _STREAM_IS_NONBLOCKING:
+            upstream.setblocking(False)
         upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = upstream.connect_ex((host, port))
         if code not in _WAITING:

@@ -108,7 +108,7 @@ class Server:
         enabled = proxy.enabled if body.enabled is None else body.enabled
         if (listen, upstream) != (proxy.listen, proxy.upstream):
             proxy.stop()
-            proxy.listen, proxy.upstream, proxy.target = listen, upstream, parse_address(upstream)
+            proxy.listen, proxy.upstream = listen, upstream
         proxy.start() if enabled else proxy.stop()
         if proxy.lease is not None:
             proxy.lease.renew()

@@ -99,13 +99,21 @@ class Stream:
 
     # -- modes ---------------------------------------------------------------------------------------------------
 
-    def _copy(self) -> None:
-        if self.left or self.ended:
+    def _copy(self) -> None:  # noqa: PLR0912 - the hot path, flat on purpose
+        if self.left is not None or self.ended:
             return
         for _ in range(_ROUNDS):
-            count = self._read()
-            if count <= 0:
+            try:  # as `_read`, without the price of a call
+                count = self.recv_into(_shared)
+            except BlockingIOError:
                 return
+            except OSError as error:
+                self.connection.broken(self, error)
+                return
+            if not count:
+                self._end()
+                return
+            self.received += count
             try:
                 sent = self.send(_shared[:count])
             except BlockingIOError:
@@ -126,7 +134,7 @@ class Stream:
 
     def _through(self) -> None:
         for _ in range(_ROUNDS):
-            if self.left or self.ended or self.connection.closed:
+            if self.left is not None or self.ended or self.connection.closed:
                 return
             if self.held >= self.room:
                 self.connection.paused(self, True)

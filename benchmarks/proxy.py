@@ -1,0 +1,338 @@
+"""The proxy beside Toxiproxy, HAProxy and no proxy at all: `python benchmarks/proxy.py [--rounds N] [--json FILE]`.
+
+Every sample is one short run of a compiled load generator (load.c, built here);
+in each round the targets come in random order, with a direct sample among them,
+and a figure is the median over rounds of the ratio within one round.
+Toxiproxy 2.12.0 is looked for in STRAYBIT_TOXIPROXY and on the path, HAProxy on the path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+
+HERE = Path(__file__).parent
+MIB = 1 << 20
+GOALS = {
+    "up": ("bulk up, 64 MiB", ">=", 3.0),
+    "down": ("bulk down, 64 MiB", ">=", 3.0),
+    "framed-flip": ("bulk up, a flip armed by message and field", ">=", 2.0),
+    "offset-flip": ("bulk up, a flip armed by stream offset", ">=", 2.7),
+    "connect": ("new connections/s, 4 clients", ">=", 1.9),
+    "busy": ("requests/s on 1,000 busy connections", ">=", 1.3),
+    "rtt": ("64 B round trip on one CPU, added p50", "<=", 0.9),
+}
+
+
+class Bench:
+    """The far side, and each target as (name -> port by service)."""
+
+    def __init__(self, stack: contextlib.ExitStack, folder: Path) -> None:
+        self.stack = stack
+        self.load = folder / "load"
+        subprocess.run(["cc", "-O2", "-o", self.load, HERE / "load.c"], check=True)
+        far = stack.enter_context(running([str(self.load), "serve"]))
+        assert far.stdout is not None
+        self.far = dict(zip(("echo", "sink", "source"), map(int, far.stdout.readline().split()), strict=True))
+        self.targets = {"direct": self.far}
+        self.apis: dict[str, int] = {}
+        self.pids: dict[str, int] = {"far": far.pid}
+
+    def add_api(self, name: str, command: list[str]) -> None:
+        """A server with Toxiproxy's API: one proxy for each service."""
+        port = free_port()
+        server = self.stack.enter_context(running([*command, str(port)], subprocess.DEVNULL))
+        self.pids[name] = server.pid
+        self.apis[name] = port
+        wait_for(port)
+        self.targets[name] = {service: self.proxy(name, service, far) for service, far in self.far.items()}
+
+    def proxy(self, name: str, service: str, far: int) -> int:
+        """One more proxy to a far port; answers its own."""
+        body = [
+            {"name": f"{service}-{far}-{time.monotonic_ns()}", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{far}"}
+        ]
+        made = self.call(name, "POST", "/populate", body)["proxies"][0]
+        return int(made["listen"].rpartition(":")[2])
+
+    def flipped(self, name: str, attributes: dict[str, Any]) -> int:
+        """A proxy to the sink with one flip armed."""
+        title = f"flip-{time.monotonic_ns()}"
+        toxic = {"type": "bitflip", "stream": "upstream", "attributes": attributes}
+        body = [
+            {"name": title, "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{self.far['sink']}", "toxics": [toxic]}
+        ]
+        made = self.call(name, "POST", "/populate", body)["proxies"][0]
+        return int(made["listen"].rpartition(":")[2])
+
+    def call(self, name: str, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """One API call."""
+        answer = requests.request(method, f"http://127.0.0.1:{self.apis[name]}{path}", json=body, timeout=10)
+        answer.raise_for_status()
+        decoded: dict[str, Any] = answer.json() if answer.content else {}
+        return decoded
+
+    def add_haproxy(self, folder: Path) -> None:
+        """HAProxy with its defaults, in TCP mode."""
+        ports = {service: free_port() for service in self.far}
+        lines = ["defaults", " mode tcp", " timeout connect 5s", " timeout client 60s", " timeout server 60s"]
+        for service, port in ports.items():
+            lines += [f"listen {service}", f" bind 127.0.0.1:{port}", f" server far 127.0.0.1:{self.far[service]}"]
+        config = folder / "haproxy.cfg"
+        config.write_text("\n".join(lines) + "\n")
+        self.pids["haproxy"] = self.stack.enter_context(running(["haproxy", "-db", "-f", str(config)], subprocess.DEVNULL)).pid
+        wait_for(ports["echo"])
+        self.targets["haproxy"] = ports
+
+    def run(self, what: str, port: int, *arguments: int | float, one_cpu: bool = False) -> list[float]:
+        """The figures of one run of the load generator."""
+        pin = ["taskset", "-c", "0"] if one_cpu else []
+        command = [*pin, str(self.load), what, "127.0.0.1", str(port), *map(str, arguments)]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        return [float(text) for text in answer.stdout.split()]
+
+
+@contextlib.contextmanager
+def running(command: list[str], output: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone afterwards; one that nobody reads from needs another `output` than a pipe."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as spare:
+        return int(spare.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.02)
+    raise SystemExit(f"nobody listens on port {port} after 10 s")
+
+
+def rounds(bench: Bench, count: int, sample: Callable[[str], float], names: list[str]) -> dict[str, list[float]]:
+    """One sample of each target in each round, in random order."""
+    order = random.Random(count)
+    figures: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(count):
+        for name in order.sample(names, len(names)):
+            figures[name].append(sample(name))
+    return figures
+
+
+def throughput(bench: Bench, count: int) -> dict[str, dict[str, list[float]]]:
+    """Bulk, flips, connections and busy connections."""
+    names = list(bench.targets)
+    found = {}
+    if "toxiproxy" in names:
+        flips = {
+            "framed-flip": {"wire": "framed", "message": "frame", "ordinal": 10**9, "field": "payload", "bit": 3},
+            "offset-flip": {"offset": 48 * MIB, "bit": 3},
+        }
+        for title, attributes in flips.items():
+            ports = {"direct": bench.far["sink"], "toxiproxy": bench.targets["toxiproxy"]["sink"]}
+            ports["ours"] = bench.flipped("ours", attributes)
+            found[title] = rounds(
+                bench, count, lambda n, p=ports: bench.run("up", p[n], 64 * MIB, 65536)[0], list(ports)
+            )
+    at = bench.targets
+    found["up"] = rounds(bench, count, lambda n: bench.run("up", at[n]["sink"], 64 * MIB, 65536)[0], names)
+    found["down"] = rounds(bench, count, lambda n: bench.run("down", at[n]["source"], 64 * MIB)[0], names)
+    found["connect"] = rounds(bench, count, lambda n: bench.run("connect", at[n]["echo"], 4, 0.5)[0], names)
+    found["busy"] = rounds(bench, count, lambda n: bench.run("busy", at[n]["echo"], 1000, 0.5)[0], names)
+    return found
+
+
+def pin(bench: Bench, cpus: set[int]) -> None:
+    """Every process of the run, and each of its threads, on these CPUs."""
+    for pid in bench.pids.values():
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(int(task.name), cpus)
+
+
+def round_trips(bench: Bench, count: int) -> dict[str, list[float]]:
+    """64 B round trips with everything on one CPU: p50 in microseconds."""
+    cpus = os.sched_getaffinity(0)
+    pin(bench, {0})
+    figures = rounds(
+        bench,
+        count,
+        lambda n: bench.run("rtt", bench.targets[n]["echo"], 3000, one_cpu=True)[0],
+        list(bench.targets),
+    )
+    pin(bench, cpus)
+    return figures
+
+
+def rss_kb(pid: int) -> int:
+    """Resident memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+
+
+def memory(bench: Bench, name: str, what: str, service: str, connections: int) -> float:
+    """Kilobytes of resident memory per connection that idles or is stalled."""
+    port = bench.targets[name][service]
+    before = rss_kb(bench.pids[name])
+    command = [str(bench.load), what, "127.0.0.1", str(port), str(connections)]
+    with running(command) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        time.sleep(1)
+        return (rss_kb(bench.pids[name]) - before) / connections
+
+
+def idle_crowd(bench: Bench, connections: int, count: int) -> dict[str, float]:
+    """The 64 B round trip with and without a crowd of idle connections."""
+    port = bench.targets["ours"]["echo"]
+    alone = statistics.median(bench.run("rtt", port, 3000)[0] for _ in range(count))
+    with running([str(bench.load), "hold", "127.0.0.1", str(port), str(connections)]) as holder:
+        assert holder.stdout is not None
+        held = holder.stdout.readline() == "held\n"
+        crowded = statistics.median(bench.run("rtt", port, 3000)[0] for _ in range(count))
+    return {"connections": connections, "held": held, "alone_us": alone, "crowded_us": crowded}
+
+
+def toxic_errors(bench: Bench, name: str, count: int) -> dict[str, float]:
+    """How far a latency of 100 ms and a bandwidth of 1,000 KB/s are off."""
+    bench.call(
+        name,
+        "POST",
+        "/populate",
+        [
+            {"name": "slow", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{bench.far['echo']}"},
+            {"name": "thin", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{bench.far['sink']}"},
+        ],
+    )
+    bench.call(name, "POST", "/proxies/slow/toxics", {"type": "latency", "attributes": {"latency": 100}})
+    bench.call(
+        name, "POST", "/proxies/thin/toxics", {"type": "bandwidth", "stream": "upstream", "attributes": {"rate": 1000}}
+    )
+    port = int(bench.call(name, "GET", "/proxies/slow")["listen"].rpartition(":")[2])
+    times = []
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(count):
+            start = time.perf_counter()
+            sock.sendall(b"x")
+            sock.recv(1)
+            times.append((time.perf_counter() - start - 0.1) * 1e3)
+    port = int(bench.call(name, "GET", "/proxies/thin")["listen"].rpartition(":")[2])
+    rate = bench.run("up", port, MIB, 65536)[0]
+    times.sort()
+    return {
+        "p50_ms": times[len(times) // 2],
+        "p99_ms": times[int(len(times) * 0.99)],
+        "rate_percent": 100 * abs(rate - 1),
+    }
+
+
+def ratio(figures: dict[str, list[float]], name: str, base: str) -> tuple[float, float, float]:
+    """Median, first and third quartile of the ratios within a round."""
+    ratios = sorted(a / b for a, b in zip(figures[name], figures[base], strict=True))
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return middle, low, high
+
+
+def added(figures: dict[str, list[float]]) -> dict[str, list[float]]:
+    """What each proxy adds to the direct round trip."""
+    return {
+        name: [a - b for a, b in zip(values, figures["direct"], strict=True)]
+        for name, values in figures.items()
+        if name != "direct"
+    }
+
+
+def report(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each work; printed, and answered."""
+    rows = []
+    works = {**results["throughput"], "rtt": added(results["rtt"])}
+    print(f"{'work':46} {'goal':>7} {'ours/toxiproxy':>22} {'haproxy/toxiproxy':>18} {'ours/direct':>12}")
+    for key, (title, sign, goal) in GOALS.items():
+        figures = works.get(key)
+        if figures is None or "toxiproxy" not in figures:
+            continue
+        middle, low, high = ratio(figures, "ours", "toxiproxy")
+        other = f"{ratio(figures, 'haproxy', 'toxiproxy')[0]:.2f}" if "haproxy" in figures else "-"
+        direct = f"{ratio(figures, 'ours', 'direct')[0]:.2f}" if "direct" in figures else "-"
+        met = middle >= goal if sign == ">=" else middle <= goal
+        mark = "met" if met else "MISSED"
+        print(f"{title:46} {sign}{goal:>5} {middle:7.2f} ({low:.2f}-{high:.2f}) {mark:6} {other:>11} {direct:>12}")
+        rows.append({"work": key, "goal": goal, "median": middle, "q1": low, "q3": high, "met": met})
+    return rows
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="straybit-bench-")))
+        bench = Bench(stack, folder)
+        bench.add_api("ours", [sys.executable, "-m", "straybit_faults.proxy", "--port"])
+        toxiproxy = os.environ.get("STRAYBIT_TOXIPROXY") or shutil.which("toxiproxy-server")
+        if toxiproxy:
+            bench.add_api("toxiproxy", [toxiproxy, "-host", "127.0.0.1", "-port"])
+        if shutil.which("haproxy"):
+            bench.add_haproxy(folder)
+        results: dict[str, Any] = {
+            "machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
+            "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+            "load_average": os.getloadavg(),
+            "rounds": options.rounds,
+        }
+        results["throughput"] = throughput(bench, options.rounds)
+        results["rtt"] = round_trips(bench, options.rounds)
+        results["rows"] = report(results)
+        proxies = [name for name in bench.targets if name in bench.apis]
+        results["toxics"] = {name: toxic_errors(bench, name, 50) for name in proxies}
+        results["idle_kb"] = {name: memory(bench, name, "hold", "echo", 2000) for name in proxies}
+        results["stalled_kb"] = {name: memory(bench, name, "stall", "source", 300) for name in proxies}
+        results["crowd"] = idle_crowd(bench, options.crowd, 5)
+        for key in ("toxics", "idle_kb", "stalled_kb", "crowd"):
+            print(f"{key}: {json.dumps(results[key])}")
+        return results
+
+
+def main() -> int:
+    """Measure, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--crowd", type=int, default=9_000, help="idle connections; twice as many descriptors")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results = measure(options)
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
