@@ -14,6 +14,7 @@ import msgspec
 from straybit.control import Control, ControlError, View
 from straybit.observe import Observers
 from straybit.oracle import Originated
+from straybit.services import PROXY, Exit, Services
 from straybit.views import disagreements
 from straybit_faults.client import ProxyError, ProxyServer
 from straybit_nodes.gossip.rules import Rules
@@ -24,57 +25,10 @@ if TYPE_CHECKING:
     from straybit.trial import Trial
     from straybit_faults.flip import Flip
 
-__all__ = ["PROXY", "Cluster", "Exit", "Services", "Spec"]
+__all__ = ["Cluster", "Spec"]
 
-PROXY = "proxy"
-"""The proxy server's name among processes."""
 WORKERS = 8
 """Control calls under way at a time; on few cores more only wait for each other."""
-
-
-class Exit(msgspec.Struct, frozen=True):
-    """A service that ended unasked: its exit code, or minus the signal that killed it."""
-
-    t: float
-    service: str
-    status: int
-
-
-class Services(Protocol):
-    """How a backend steers the processes or containers of one cluster; each call returns when it is done.
-
-    Every call raises BackendError where it fails.
-    """
-
-    def kill(self, name: str) -> None:
-        """End the service at once, as SIGKILL does."""
-
-    def pause(self, name: str) -> None:
-        """Freeze the service; its connections stay open."""
-
-    def unpause(self, name: str) -> None:
-        """Let a paused service go on."""
-
-    def terminate(self, name: str) -> None:
-        """Ask the service to end, and kill it when it does not in time."""
-
-    def start(self, name: str) -> None:
-        """Start a service that has ended, at the same ports and with the same data, running."""
-
-    def pid(self, name: str) -> int:
-        """The process id on this machine, of the last process of that service, or of the proxy server."""
-
-    def exits(self) -> tuple[Exit, ...]:
-        """Those that ended unasked, in order."""
-
-    def running(self, name: str) -> bool:
-        """It has not ended, and is not paused."""
-
-    def end(self) -> None:
-        """End all; logs and data stay."""
-
-    def clean(self, keep: bool) -> None:
-        """Remove data and what else is temporary, unless it is to be kept."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):

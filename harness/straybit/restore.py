@@ -12,7 +12,7 @@ No step is timed; each gate is waited for against what is left of one budget.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Literal, get_args
 
 import msgspec
@@ -21,11 +21,12 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay
 from straybit.backends import BackendError
 from straybit.cluster import Cluster
 from straybit.control import Control, ControlError, View
+from straybit.rollout import batches, servers
 from straybit.steady import NotSteadyError, wait_steady
 from straybit.views import disagreements
-from straybit_nodes.topology import Kind, Region, Service, Topology
+from straybit_nodes.topology import Kind, Service
 
-__all__ = ["Recovery", "RestoreError", "Restored", "Stage", "batches", "restore", "servers"]
+__all__ = ["Recovery", "RestoreError", "Restored", "Stage", "restore"]
 
 Recovery = Literal["none", "rolling", "staged"]
 
@@ -90,19 +91,6 @@ def restore(
     return Restored(recovery, tuple(log.stages))
 
 
-def batches(topology: Topology, size: int) -> Iterator[tuple[Region, tuple[Service, ...]]]:
-    """Who is resumed together: each region's servers by `size`, the smallest region first, its balancers last."""
-    for region in sorted(topology.regions, key=lambda region: (region.servers, region.name)):
-        services = [s for s in topology.services() if s.region == region.name]
-        balancers = tuple(s for s in services if s.kind is Kind.BALANCER)
-        numbers = sorted({s.number for s in services if s.kind is not Kind.BALANCER})
-        groups = [numbers[at : at + size] for at in range(0, len(numbers), size)]
-        for group in groups:
-            yield region, tuple(s for s in services if s.kind is not Kind.BALANCER and s.number in group)
-        if balancers:
-            yield region, balancers
-
-
 class _Stages:
     """The stages so far, and what is left of the budget."""
 
@@ -141,15 +129,6 @@ class _Stages:
             stop=stop_after_delay(self.left_s),
             retry_error_callback=give_up,
         )(amiss)
-
-
-def servers(topology: Topology) -> Iterator[tuple[Service, ...]]:
-    """Who is restarted together: a storage node with the gossip node beside it, as they share a server."""
-    for service in topology.services():
-        if service.kind is Kind.BALANCER:
-            yield (service,)
-        elif service.kind is Kind.GOSSIP:
-            yield tuple(s for s in topology.services() if s.kind is not Kind.BALANCER and s.number == service.number)
 
 
 def _rolling(cluster: Cluster, log: _Stages) -> None:

@@ -15,8 +15,8 @@ from straybit.backends import BackendError
 from straybit.backends._messages import Exited
 from straybit.backends._readiness import await_answer
 from straybit.backends.nursery import Nursery, NurseryError
-from straybit.cluster import PROXY, Exit
 from straybit.control import Control
+from straybit.services import PROXY, Exit
 from straybit_nodes.config import NodeConfig
 
 __all__ = ["Processes"]

@@ -17,9 +17,10 @@ from straybit.backends._processes import Processes
 from straybit.backends._readiness import await_agreement, await_answer, await_proxy
 from straybit.backends._wiring import HOST, Wiring, configs, ports_needed, share_out
 from straybit.backends.nursery import Nursery, NurseryError
-from straybit.cluster import PROXY, Cluster, Exit, Spec
+from straybit.cluster import Cluster, Spec
 from straybit.control import Control, ControlError
 from straybit.observe import Follower, Observation, Observers
+from straybit.services import PROXY, Exit
 from straybit_faults.client import ProxyError, ProxyServer
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology

@@ -1,8 +1,9 @@
-"""The order of a staged restore."""
+"""The order of a rolling restart and of a staged restore."""
 
 import pytest
 
-from straybit.restore import batches, restore
+from straybit.restore import restore
+from straybit.rollout import batches, servers
 from straybit_nodes.topology import Region, Topology
 
 
@@ -32,6 +33,14 @@ def test_size_decides_not_the_order_of_regions():
 def test_gossip_alone_has_no_balancers():
     """A gossip-only cluster is restored in batches of gossip nodes."""
     assert named(Topology.gossip_only(3), 2) == [("eu", ["gossip-1", "gossip-2"]), ("eu", ["gossip-3"])]
+
+
+def test_server_is_restarted_as_a_whole():
+    """A rolling restart takes a storage node together with the gossip node beside it, and balancers one by one."""
+    order = [[s.name for s in server] for server in servers(Topology())]
+    assert order[:2] == [["storage-1", "gossip-1"], ["storage-2", "gossip-2"]]
+    assert order[-2:] == [["lb-2"], ["lb-3"]]
+    assert sorted(name for server in order for name in server) == sorted(s.name for s in Topology().services())
 
 
 def test_unknown_recovery_is_refused():
