@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
+import tenacity
 
 from straybit import records
 from straybit.clients import DEADLINE_S, MODES, S3, Reply
@@ -30,8 +32,10 @@ Recovery = Literal["none", "rolling", "staged"]
 BUCKET = "straybit"
 BIN_S = 0.5
 """Width of a bin of the requests' success over time."""
-WORKERS = 8
+WORKERS = 6
 """Clients that scan at the same time."""
+SCAN_S = 5.0
+"""For one key to be read; an error is neither right nor lost."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -151,12 +155,17 @@ class Run:
         return Stored(key, self.ledger.check(key, outcome), reply)
 
     def scan(self, keys: Iterable[tuple[str, str]]) -> tuple[Stored, ...]:
-        """Read each (key, balancer) and hold it against the ledger; several at a time, once more after an error."""
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - beside its only use
+        """Read each (key, balancer) and hold it against the ledger; an error is tried again for `SCAN_S` seconds."""
 
         def one(pair: tuple[str, str]) -> Stored:
-            found = self.get(pair[0], balancer=pair[1])
-            return self.get(pair[0], balancer=pair[1]) if found.verdict == "error" else found
+            retrying = tenacity.Retrying(
+                retry=tenacity.retry_if_result(lambda found: found.verdict == "error"),
+                wait=tenacity.wait_fixed(0.1),
+                stop=tenacity.stop_after_delay(SCAN_S),
+                retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+            )
+            found: Stored = retrying(self.get, pair[0], balancer=pair[1])
+            return found
 
         with ThreadPoolExecutor(WORKERS) as pool:
             return tuple(pool.map(one, keys))

@@ -87,6 +87,7 @@ class DeliveryWatch:
         self.unsent: deque[tuple[int, Receipt]] = deque()
         self.flying: deque[tuple[int, Receipt]] = deque()
         self.sent = 0
+        self.began = 0.0
         self.timer: Timer | None = None
         self.wait = FIRST_POLL_S
         self.done: Callable[[], None] = lambda: None
@@ -104,13 +105,16 @@ class DeliveryWatch:
         """Watch for the byte that is number `offset` of those sent to the receiver."""
         self.unsent.append((offset, receipt))
 
+    def about_to_send(self) -> None:
+        """Bytes are handed to the kernel next: the receiver may act on them before that call returns."""
+        self.began = time.monotonic()
+
     def moved(self, sent: int) -> None:
         """`sent` bytes were handed to the kernel so far."""
         self.sent = sent
-        now = time.monotonic()
         while self.unsent and self.unsent[0][0] < sent:
             offset, receipt = self.unsent.popleft()
-            receipt.sent = now
+            receipt.sent = self.began
             self.flying.append((offset, receipt))
         if self.flying and self.timer is None:
             self.wait = FIRST_POLL_S

@@ -99,7 +99,7 @@ class Stream:
 
     # -- modes ---------------------------------------------------------------------------------------------------
 
-    def _copy(self) -> None:  # noqa: PLR0912 - the hot path, flat on purpose
+    def _copy(self) -> None:  # noqa: PLR0911 - the hot path, flat on purpose
         if self.left is not None or self.ended:
             return
         for _ in range(_ROUNDS):
@@ -259,6 +259,8 @@ class Stream:
         if self.left is not None:
             self.left += data
             return
+        if self.watch is not None:
+            self.watch.about_to_send()
         try:
             sent = self.send(data)
         except BlockingIOError:
@@ -283,6 +285,8 @@ class Stream:
     def flush(self) -> None:
         """The receiver's socket takes bytes again."""
         if self.left is not None:
+            if self.watch is not None:
+                self.watch.about_to_send()
             try:
                 sent = self.send(self.left)
             except BlockingIOError:

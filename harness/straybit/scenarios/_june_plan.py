@@ -15,13 +15,16 @@ from straybit_nodes.topology import Kind, Topology
 
 __all__ = ["CONTROL_RATE", "RATE", "JunePlan", "Write", "june_plan"]
 
-RATE = 0.35
+RATE = 0.4
 """Share of the bodies that the faulty balancer damages."""
 CONTROL_RATE = 0.05
 """Share that it treats the same way but for the damage: about one trial in ten."""
 REQUESTS = 300
 DAMAGED = 24
 DAMAGED_PER_MODE = 2
+COVERED = 12
+"""Damaged writes that carry a checksum: enough for `bad-digest-alarm` at any share of the traffic."""
+CONTROLS = 2
 SIZES = (256, 4096)
 """Bytes of an object, drawn evenly."""
 BUCKET = "straybit"
@@ -100,5 +103,8 @@ def june_plan(topology: Topology, seed: int, *, unit: str = "byte") -> JunePlan:
 def _enough(writes: list[Write]) -> bool:
     hit = Counter(write.mode for write in writes if write.verdict == "hit")
     controls = sum(write.verdict == "control" for write in writes)
+    covered = sum(hit[mode.name] for mode in MODES.values() if mode.checksum)
     spread = all(hit[mode] >= DAMAGED_PER_MODE for mode in MODES)
-    return len(writes) * 4 // 3 >= REQUESTS and hit.total() >= DAMAGED and spread and controls >= 2
+    return (
+        len(writes) * 4 // 3 >= REQUESTS and hit.total() >= DAMAGED and covered >= COVERED and spread and controls >= 2
+    )

@@ -26,14 +26,14 @@ __all__ = ["JULY_2008", "July"]
 
 GOLDEN_S = 2.0
 """The workload's stretch before arming that everything is compared with."""
-CHASE_EVERY_S = 0.05
+CHASE_EVERY_S = 0.02
 FLIPS_S = 12.0
 """For six messages about certain members to come by on certain links."""
 DOWN = 0.05
 DOWN_S = 5.0
 """Success below `DOWN` in every region for so long: the cluster is down."""
 UP = 0.4
-UP_S = 4.0
+UP_S = 3.0
 """Success above `UP` in every region for so long after the last flip: it will not go down any more."""
 WATCH_S = 25.0
 ROLLING_S = 5.0
@@ -112,7 +112,7 @@ class July:
         control = self.run.trial("control", msgspec.structs.replace(self.plan.flips[0], control=True))
         with control:
             self.bring_about(control)
-            self.run.wait_until(lambda: load.settled_s() - load.started_s >= GOLDEN_S, within_s=2 * GOLDEN_S + FLIPS_S)
+        self.run.wait_until(lambda: load.settled_s() - load.started_s >= GOLDEN_S, within_s=2 * GOLDEN_S)
         self.run.record(msgspec.structs.replace(control.finish(), title="a message as it is"))
 
     def watch(self, load: Load, trial: Trial) -> None:
@@ -163,7 +163,8 @@ class July:
         """The expectations, and the story as published beside what happened here."""
         run = self.run
         found = run.scan([*self.homes.items()])
-        lost = [s.key for s in found if s.verdict in {"wrong", "lost"} or (s.verdict == "error" and self.verified)]
+        lost = [s.key for s in found if s.verdict in {"wrong", "lost"}]
+        unread = [s.key for s in found if s.verdict == "error"]
         seen = {d.detail for d in trial.detections}
         in_time = (trial.phases.detected_s or 0.0) <= run.budgets["detected"]
         run.expect(
@@ -177,8 +178,9 @@ class July:
         run.expect("every request succeeds in each region", worst == 1, f"{worst:.0%} in the worse region")
         steady = trial.phases.recovered_s is not None
         run.expect("the cluster is steady again within budget", steady and contained, _seconds(trial))
-        run.expect("no acknowledged object is lost", not lost, f"{len(lost)} of {len(found)} lost")
-        self.story(trial, not lost)
+        count = f"{len(lost)} of {len(found)} lost, {len(unread)} could not be read"
+        run.expect("no acknowledged object is lost", not lost and not unread, count)
+        self.story(trial, not lost and not unread)
 
     def story(self, trial: records.Trial, kept: bool) -> None:
         """What an undefended cluster must go through to have failed as in 2008."""
