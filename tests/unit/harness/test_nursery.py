@@ -56,7 +56,7 @@ def nursery():
 def listener(tmp_path, monkeypatch):
     """A nursery whose children can listen on a port it has reserved."""
     (tmp_path / "straybit_listener.py").write_text(LISTENER)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     nursery = Nursery(["straybit_listener"])
     yield nursery
     nursery.close()
