@@ -78,6 +78,16 @@ def test_closed_cluster_leaves_no_process_and_no_port(backend):
         socket.create_server(("127.0.0.1", port)).close()
 
 
+def test_folder_that_cannot_be_made_is_an_error(backend, tmp_path):
+    """A folder that cannot be made, or has no room for data, is an error that names it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(BackendError, match=r"folder cannot be made: .*/file"):
+        backend.start(GOSSIP, folder=tmp_path / "file")
+    (tmp_path / "data").touch()
+    with pytest.raises(BackendError, match=r"did not start: .*/data"):
+        backend.start(GOSSIP, folder=tmp_path)
+
+
 def test_node_that_dies_is_an_error_with_its_last_words(backend, tmp_path):
     """A service that cannot start is named with its last words, and everything is taken down again."""
     (tmp_path / "logs" / "gossip-2.ndjson").mkdir(parents=True)

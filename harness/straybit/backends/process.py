@@ -82,7 +82,7 @@ class ProcessBackend:
         cluster, processes, wiring = self._build(nursery, spec, folder)
         try:
             _bring_up(cluster, processes, wiring, budget_s)
-        except (ControlError, ProxyError) as error:
+        except (ControlError, ProxyError, OSError) as error:
             cluster.close()
             raise BackendError(f"the cluster did not start: {error}") from error
         except BaseException:
@@ -113,10 +113,9 @@ class ProcessBackend:
 
     def _build(self, nursery: Nursery, spec: Spec, folder: Path | None) -> tuple[Cluster, Processes, Wiring]:
         """Everything that needs no running service."""
+        home = _home(folder)
         ports = nursery.reserve(ports_needed(spec.topology))
         wiring = share_out(spec.topology, ports)
-        home = Path(tempfile.mkdtemp(prefix="straybit-")) if folder is None else folder.resolve()
-        (home / "logs").mkdir(parents=True, exist_ok=True)
         token = secrets.token_hex(16)
         controls = {name: Control(name, (HOST, p.control), token) for name, p in wiring.services.items()}
         observers = Observers(Follower({name: home / "logs" / f"{name}.ndjson" for name in controls}), controls)
@@ -141,6 +140,16 @@ class ProcessBackend:
         label, _, name = exit.label.partition("/")
         if label in self._clusters:
             self._clusters[label][1].exited(name, exit)
+
+
+def _home(folder: Path | None) -> Path:
+    """The cluster's folder, with a place for logs in it."""
+    try:
+        home = Path(tempfile.mkdtemp(prefix="straybit-")) if folder is None else folder.resolve()
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(f"the cluster's folder cannot be made: {error}; name another one") from None
+    return home
 
 
 def _cluster(
