@@ -158,7 +158,7 @@ def _aim(application: Application, place: Place, bits: tuple[int, ...]) -> Aim |
     if message is not None:
         ordinal = application.ordinal() or 0
         if isinstance(toxic, Whole):
-            return DataAim(message.kind, ordinal, toxic.fault)
+            return DataAim(message.kind, ordinal, toxic.fault) if toxic.has_flip_id else None
         return FieldAim(message.kind, ordinal, application.name() or "", bits, toxic.repair)
     changed = application.done[0]
     connection = place.number - application.matcher.armed.since

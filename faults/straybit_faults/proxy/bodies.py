@@ -83,7 +83,9 @@ def _without_nulls(value: object) -> object:
 
 def describe_proxy(proxy: Proxy) -> Json:
     """A proxy as the API shows it."""
-    extra = {} if proxy.lease is None else {"lease_s": proxy.lease.lease_s}
+    extra: Json = {} if proxy.lease is None else {"lease_s": proxy.lease.lease_s}
+    if proxy.protocol != "tcp":
+        extra["protocol"] = proxy.protocol
     return {
         "name": proxy.name,
         "listen": proxy.listen,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from straybit_faults.proxy.application import Application
@@ -33,7 +33,7 @@ class ClaimedMessage:
         self.start = application.reader.origin + message.at
         self.end = application.reader.origin + message.end
         self.data = b""
-        self.answer: bytes | None = None
+        self.answer: Sequence[bytes] | None = None
         self.timer: Timer | None = None
 
     @property
@@ -58,7 +58,7 @@ class ClaimedMessage:
         """Pass the message on unchanged."""
         self.editor.miss(self.application.matcher, reason)
         self.decision = None
-        self.answer = self.data
+        self.answer = (self.data,)
         self.wake()
 
     def wake(self) -> None:
@@ -71,7 +71,7 @@ class ClaimedMessage:
         if self.timer is not None:
             self.timer.cancel()
 
-    def replace(self, data: bytes, missed: Callable[[str], None]) -> bytes | None:
+    def replace(self, data: bytes, missed: Callable[[str], None]) -> Sequence[bytes] | None:
         """What goes on instead of the complete message; None: not yet."""
         self.data = data
         if self.answer is not None:
@@ -81,5 +81,5 @@ class ClaimedMessage:
         except ValueError as error:
             missed(str(error))
             self.decision = None
-            return data
+            return (data,)
         return replaced

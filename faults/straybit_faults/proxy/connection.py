@@ -22,7 +22,7 @@ from straybit_faults.wires import find_wire
 if TYPE_CHECKING:
     from straybit_faults.proxy.loop import Loop
     from straybit_faults.proxy.pipes import PipePool
-    from straybit_faults.proxy.proxy import Proxy
+    from straybit_faults.proxy.tcp import TcpProxy
 
 __all__ = ["Connection"]
 
@@ -54,7 +54,7 @@ class Connection:
     )
 
     def __init__(
-        self, proxy: Proxy, client: socket.socket, upstream: socket.socket, *, number: int, source: str
+        self, proxy: TcpProxy, client: socket.socket, upstream: socket.socket, *, number: int, source: str
     ) -> None:
         self.proxy = proxy
         self.loop: Loop = proxy.server.loop

@@ -174,7 +174,7 @@ class Editor:
         """The connection is gone."""
         for claim in self.claims:
             claim.cancel()
-            claim.answer = claim.data  # nobody waits for it any more
+            claim.answer = ()  # nobody waits for it any more
         pending = [*self.open, *(patch[3] for patch in self.patches), *(claim.application for claim in self.claims)]
         self._forget(dict.fromkeys(pending), "the connection ended first")
 
@@ -339,16 +339,17 @@ class Editor:
         self.claims.popleft()
         claim.cancel()
         self._take(len(claim.data))
-        goes = claim.data if claim.application.decision.control else replaced
-        self._substitute(claim, memoryview(bytearray(goes)))
+        self._substitute(claim, [claim.data] if claim.application.decision.control else replaced)
         return True
 
-    def _substitute(self, claim: ClaimedMessage, block: memoryview) -> None:
-        applied = claim.decision is not None or bytes(block) != claim.data
+    def _substitute(self, claim: ClaimedMessage, messages: Sequence[bytes]) -> None:
+        applied = claim.decision is not None or list(messages) != [claim.data]
         if applied:
+            block = memoryview(b"".join(messages))
             self._write(claim.application, block, self.out + max(0, len(block) - 1))
         self.base = claim.end
-        self._hand_on(block)
+        for message in messages:
+            self._hand_on(memoryview(bytearray(message)))
         if applied and claim.toxic.ends and not claim.application.decision.control:
             self.finished = True
             self.kept.clear()

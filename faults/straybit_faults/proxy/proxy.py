@@ -1,17 +1,15 @@
-"""A proxy: one listener, one upstream, its toxics and its live connections."""
+"""What every proxy is: a listener, an upstream and toxics; how bytes pass is told by its protocol."""
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from straybit_faults.draw import draw
-from straybit_faults.proxy.address import family_of, format_address, is_numeric, parse_address
-from straybit_faults.proxy.connection import Connection
+from straybit_faults.proxy.address import format_address, is_numeric, parse_address
 from straybit_faults.proxy.errors import ApiError
 from straybit_faults.proxy.lease import Lease
 from straybit_faults.toxics import Armed, Content, Matcher
@@ -20,22 +18,20 @@ from straybit_faults.wire import Direction
 if TYPE_CHECKING:
     from straybit_faults.proxy.server import Server
 
-__all__ = ["Proxy"]
-
-BACKLOG = 4_096
-"""Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn."""
-
-_ACCEPTS = 64  # of one listener before others get their turn
-_BREATH_S = 0.1  # pause after the descriptor table was full
-
-_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_STREAM_IS_NONBLOCKING = hasattr(socket, "SOCK_NONBLOCK")
-_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
-_WAITING = (0, errno.EINPROGRESS)
+__all__ = ["Client", "Proxy"]
 
 
-class Proxy:
+class Client(Protocol):
+    """Who came through a proxy, as toxics tell clients apart."""
+
+    number: int
+    source: str
+
+
+class Proxy(ABC):
     """`listen` carries the real port once the proxy was enabled. Only the data thread may touch it."""
+
+    protocol: ClassVar[str]
 
     def __init__(self, server: Server, name: str, listen: str, upstream: str) -> None:
         self.server = server
@@ -44,7 +40,6 @@ class Proxy:
         self.upstream = upstream
         self.armed: dict[str, Armed[Any]] = {}
         self.matchers: dict[str, Matcher] = {}
-        self.connections: dict[int, Connection] = {}
         self.number = 0  # of the next connection
         self.listener: socket.socket | None = None
         self.lease: Lease | None = None
@@ -74,18 +69,14 @@ class Proxy:
             return
         host, port = parse_address(self.listen)
         try:
-            listener = _listen(host, port)
+            listener = self.open_listener(host, port)
         except OSError as error:
             reason = os.strerror(error.errno).lower() if error.errno else str(error)
-            raise ApiError(500, f"listen tcp {format_address(host, port)}: bind: {reason}") from error
+            where = f"listen {self.protocol} {format_address(host, port)}"
+            raise ApiError(500, f"{where}: bind: {reason}") from error
         self.listener = listener
         self.listen = format_address(*listener.getsockname()[:2])
-        self.server.loop.add(listener.fileno(), lambda _: self._accept())
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether bytes are on their way through."""
-        return any(stream.is_busy for c in self.connections.values() for stream in (c.up, c.down))
+        self.server.loop.add(listener.fileno(), lambda _: self.ready())
 
     def quiesce(self) -> None:
         """Close the listener only."""
@@ -95,82 +86,33 @@ class Proxy:
             self.listener = None
 
     def stop(self) -> None:
-        """Close the listener and every connection."""
+        """Close the listener, and whatever came through it."""
         self.quiesce()
-        for connection in tuple(self.connections.values()):
-            connection.close()
 
-    def _accept(self) -> None:
-        for _ in range(_ACCEPTS):
-            if self.listener is None:
-                return
-            try:
-                client, address = self.listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in _FULL:
-                    self._event("full", reason=f"no connection accepted: {os.strerror(error.errno)}")
-                    self.server.loop.at(time.monotonic() + _BREATH_S, self._accept)
-                    return
-                continue  # the client gave up while it waited
-            client.setblocking(False)
-            self._dial(client, address[0])
-        self.server.loop.soon.append(self._accept)
+    @abstractmethod
+    def open_listener(self, host: str, port: int) -> socket.socket:
+        """A socket that clients can reach. Raises OSError."""
 
-    def _dial(self, client: socket.socket, source: str) -> None:
-        number = self.number
-        self.number += 1
-        host, port = self.target
-        if self.is_numeric:
-            self._connect(client, number, source, host, port)
-        else:
-            self.server.resolve(host, lambda found: self._resolved(client, number, source, found))
+    @abstractmethod
+    def ready(self) -> None:
+        """Clients are waiting at the listener."""
 
-    def _resolved(self, client: socket.socket, number: int, source: str, found: str | OSError) -> None:
-        if isinstance(found, OSError) or self.listener is None:
-            self._event("refused", connection=number, reason=f"{self.upstream}: {found}")
-            client.close()
-        else:
-            self._connect(client, number, source, found, self.target[1])
+    @property
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Whether bytes are on their way through."""
 
-    def _connect(self, client: socket.socket, number: int, source: str, host: str, port: int) -> None:
-        try:
-            upstream = socket.socket(family_of(host), _STREAM)
-        except OSError as error:
-            self._event("full", connection=number, reason=f"no socket for the upstream: {error}")
-            client.close()
-            return
-        if not _STREAM_IS_NONBLOCKING:
-            upstream.setblocking(False)
-        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = upstream.connect_ex((host, port))
-        if code not in _WAITING:
-            self._event("refused", connection=number, reason=f"{self.upstream}: {os.strerror(code)}")
-            client.close()
-            upstream.close()
-            return
-        connection = Connection(self, client, upstream, number=number, source=source)
-        if not connection.closed:
-            self.connections[number] = connection
-
-    def refused(self, connection: Connection, error: OSError) -> None:
-        """The upstream of a connection cannot be reached."""
-        self._event("refused", connection=connection.number, reason=f"{self.upstream}: {error.strerror}")
-
-    def gone(self, connection: Connection) -> None:
-        """A connection ended: its counts stay."""
-        self.connections.pop(connection.number, None)
-        for stream in (connection.up, connection.down):
-            past = self.past[stream.direction]
-            past[0] += stream.received
-            past[1] += stream.sent
-
+    @abstractmethod
     def counts(self, direction: Direction) -> tuple[int, int]:
         """Bytes received and sent, on live connections as well."""
-        live = [c.up if direction is Direction.UP else c.down for c in self.connections.values()]
-        past = self.past[direction]
-        return past[0] + sum(s.received for s in live), past[1] + sum(s.sent for s in live)
+
+    @abstractmethod
+    def rearm(self) -> None:
+        """Bring what is live in line with the toxics."""
+
+    @abstractmethod
+    def check(self, armed: Armed[Any]) -> None:
+        """Refuse a toxic that makes no sense here. Raises ApiError."""
 
     # -- toxics --------------------------------------------------------------------------------------------------
 
@@ -189,45 +131,27 @@ class Proxy:
         self.matchers.pop(name, None)
         self.rearm()
 
-    def rearm(self) -> None:
-        """Bring live connections in line with the toxics."""
-        for connection in tuple(self.connections.values()):
-            connection.arm()
-
-    def matchers_for(self, connection: Connection, direction: Direction) -> list[Matcher]:
+    def matchers_for(self, connection: Client, direction: Direction) -> list[Matcher]:
         """Content toxics that act on a direction of a connection."""
         return [self.matchers[a.name] for a in self._active(connection, direction) if a.name in self.matchers]
 
-    def timing_for(self, connection: Connection, direction: Direction) -> list[Armed[Any]]:
+    def timing_for(self, connection: Client, direction: Direction) -> list[Armed[Any]]:
         """The other toxics that act there, in the order they were added."""
         return [armed for armed in self._active(connection, direction) if armed.name not in self.matchers]
 
-    def _active(self, connection: Connection, direction: Direction) -> Iterator[Armed[Any]]:
+    def _active(self, connection: Client, direction: Direction) -> Iterator[Armed[Any]]:
         for armed in self.armed.values():
             here = armed.direction is direction and armed.concerns(connection.number, connection.source)
             if here and self._chance(connection, armed):
                 yield armed
 
-    def _chance(self, connection: Connection, armed: Armed[Any]) -> bool:
+    def _chance(self, connection: Client, armed: Armed[Any]) -> bool:
         """One draw for each connection and toxic: an update of the toxic does not draw again."""
         if armed.toxicity >= 1:
             return True
         one = draw(self.server.seed, armed.direction, f"{self.name}/{armed.name}/{connection.number}")
         return one.verdict(armed.toxicity) == "hit"
 
-    def _event(self, event: str, *, connection: int | None = None, reason: str) -> None:
+    def event(self, event: str, *, connection: int | None = None, reason: str) -> None:
+        """Note what happened, and why."""
         self.server.events.add(event, proxy=self.name, connection=connection, reason=reason)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(family_of(host), socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setblocking(False)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener

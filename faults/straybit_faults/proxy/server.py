@@ -13,6 +13,7 @@ import msgspec
 
 from straybit_faults.proxy.address import format_address, parse_address
 from straybit_faults.proxy.bodies import STREAMS, ProxyBody, ToxicBody, ToxicUpdate
+from straybit_faults.proxy.datagram import UdpProxy
 from straybit_faults.proxy.errors import ApiError
 from straybit_faults.proxy.events import Event, EventLog
 from straybit_faults.proxy.lease import MAX_LEASE_S, Lease
@@ -20,9 +21,12 @@ from straybit_faults.proxy.loop import Loop
 from straybit_faults.proxy.pipes import PipePool
 from straybit_faults.proxy.proxy import Proxy
 from straybit_faults.proxy.receipts import ReceiptBook
+from straybit_faults.proxy.tcp import TcpProxy
 from straybit_faults.toxics import TOXICS, Armed, Toxic
 
 __all__ = ["PopulateError", "Server"]
+
+PROTOCOLS: dict[str, type[Proxy]] = {"tcp": TcpProxy, "udp": UdpProxy}
 
 _RESOLVERS = 4  # threads that ask name servers
 
@@ -64,11 +68,14 @@ class Server:
         if body.name in self.proxies:
             raise ApiError(409, "proxy already exists")
         toxics = [self._armed(toxic, 0) for toxic in body.toxics]
-        proxy = Proxy(self, body.name, body.listen or "127.0.0.1:0", _address(body.upstream))
-        proxy.listen = _address(proxy.listen)
+        kind = PROTOCOLS.get(body.protocol or "tcp")
+        if kind is None:
+            raise ApiError.bad_body(f"protocol must be one of {', '.join(PROTOCOLS)}, not {body.protocol!r}")
+        proxy = kind(self, body.name, _address(body.listen or "127.0.0.1:0"), _address(body.upstream))
         if len({armed.name for armed in toxics}) < len(toxics):
             raise ApiError(409, "toxic already exists")
         for armed in toxics:
+            proxy.check(armed)
             proxy.add(armed)
         if body.enabled is not False:
             proxy.start()
@@ -95,7 +102,8 @@ class Server:
     def _populated(self, body: ProxyBody) -> Proxy:
         old = self.proxies.get(body.name)
         if old is not None:
-            if old.upstream == _address(body.upstream) and old.listen == _address(body.listen or old.listen):
+            same = old.protocol == (body.protocol or old.protocol) and old.upstream == _address(body.upstream)
+            if same and old.listen == _address(body.listen or old.listen):
                 return old
             self.delete(body.name)
         return self.create(body)
@@ -146,6 +154,7 @@ class Server:
         armed = self._armed(body, proxy.number)
         if armed.name in proxy.armed:
             raise ApiError(409, "toxic already exists")
+        proxy.check(armed)
         proxy.add(armed)
         self._lease_toxic(proxy, armed, body.lease_s)
         self.events.add("added", proxy=name, toxic=armed.name)

@@ -8,6 +8,8 @@ from straybit_faults.toxics.drop_header import DropHeader
 from straybit_faults.toxics.duplicate import Duplicate
 from straybit_faults.toxics.latency import Latency
 from straybit_faults.toxics.limit_data import LimitData
+from straybit_faults.toxics.loss import Loss
+from straybit_faults.toxics.reorder import Reorder
 from straybit_faults.toxics.reset_peer import ResetPeer
 from straybit_faults.toxics.setbyte import SetByte
 from straybit_faults.toxics.slicer import Slicer
@@ -27,6 +29,8 @@ TOXICS: dict[str, type[Toxic]] = {
     "duplicate": Duplicate,
     "latency": Latency,
     "limit_data": LimitData,
+    "loss": Loss,
+    "reorder": Reorder,
     "reset_peer": ResetPeer,
     "setbyte": SetByte,
     "slicer": Slicer,

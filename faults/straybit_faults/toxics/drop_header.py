@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from straybit_faults.toxics.whole import Claim, Whole
@@ -26,11 +27,11 @@ class DropHeader(Whole, kw_only=True, omit_defaults=True):
         """As in a flip id."""
         return f"drop_header:{self.name.lower()}"
 
-    def replace(self, state: dict[str, Any], claim: Claim) -> bytes | None:
+    def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
         """The message without that line."""
         span = claim.field_span(f"header.{self.name.lower()}")
         if span is None:
             raise ValueError(f"{claim.message.kind} has no header {self.name}")
         start = claim.data.rindex(b"\n", 0, span[0]) + 1
         stop = claim.data.index(b"\n", span[0]) + 1
-        return claim.data[:start] + claim.data[stop:]
+        return (claim.data[:start] + claim.data[stop:],)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from straybit_faults.toxics.whole import Claim, Whole
@@ -14,6 +15,6 @@ class Duplicate(Whole, kw_only=True, omit_defaults=True):
 
     fault = "duplicate"
 
-    def replace(self, state: dict[str, Any], claim: Claim) -> bytes | None:
+    def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
         """The message and itself again."""
-        return claim.data * 2
+        return (claim.data, claim.data)

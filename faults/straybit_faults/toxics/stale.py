@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from straybit_faults.toxics.content import Decision
@@ -19,12 +20,12 @@ class Stale(Whole, kw_only=True, omit_defaults=True):
         """Every message: it may be the old one later."""
         return True
 
-    def replace(self, state: dict[str, Any], claim: Claim) -> bytes | None:
+    def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
         """The message before."""
         older: bytes | None = state.get("older")
         state["older"] = claim.data
         if claim.decision is None:
-            return claim.data
+            return (claim.data,)
         if older is None:
             raise ValueError("no older message has come by since arming")
-        return older
+        return (older,)

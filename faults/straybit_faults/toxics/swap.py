@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from straybit_faults.toxics.content import Decision
@@ -25,17 +26,17 @@ class Swap(Whole, kw_only=True, omit_defaults=True):
             return decision is not None
         return first.connection != connection
 
-    def replace(self, state: dict[str, Any], claim: Claim) -> bytes | None:
+    def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
         """The other's bytes."""
         if claim.answer is not None:
             return claim.answer
         first: Claim | None = state.get("first")
         if first is not None and first is not claim and first.answer is None:
             del state["first"]
-            first.answer = claim.data
+            first.answer = (claim.data,)
             first.wake()
             is_control = first.decision is not None and first.decision.control
-            return claim.data if is_control else first.data
+            return (claim.data if is_control else first.data,)
         state["first"] = claim
         claim.put_off(PATIENCE_S, f"no other {claim.message.kind} came within {PATIENCE_S:g} s")
         return None

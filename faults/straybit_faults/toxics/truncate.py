@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any
 
 from straybit_faults.toxics.whole import Claim, Whole
@@ -31,9 +32,9 @@ class Truncate(Whole, kw_only=True, omit_defaults=True):
         """As in a flip id."""
         return f"truncate:{self.bytes}"
 
-    def replace(self, state: dict[str, Any], claim: Claim) -> builtins.bytes | None:
+    def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[builtins.bytes] | None:
         """Everything up to the cut."""
         start, length = claim.field_span(self.field or "body") or (0, len(claim.data))
         if length <= self.bytes:
             raise ValueError(f"only {length} bytes, so none can be cut to leave {self.bytes}")
-        return claim.data[: start + self.bytes]
+        return (claim.data[: start + self.bytes],)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 from straybit_faults.toxics.content import Content, Decision
 from straybit_faults.wire import Message
@@ -18,7 +19,7 @@ class Claim(Protocol):
     decision: Decision | None
     """None: claimed only because the toxic wants to see it."""
 
-    answer: bytes | None
+    answer: Sequence[bytes] | None
     """Set by whoever decides later about a claim that was put off."""
 
     @property
@@ -37,6 +38,9 @@ class Claim(Protocol):
 
 class Whole(Content, kw_only=True, omit_defaults=True):
     """A content toxic that acts on a message as one; `ends` says that nothing may follow it."""
+
+    has_flip_id: ClassVar[bool] = True
+    """Whether the grammar of flip ids has a word for the fault."""
 
     @property
     def ends(self) -> bool:
@@ -58,6 +62,6 @@ class Whole(Content, kw_only=True, omit_defaults=True):
         """Whether to claim a message that was taken (`decision`), or that only came by."""
         return decision is not None
 
-    def replace(self, state: dict[str, Any], claim: Claim) -> bytes | None:
-        """What goes on instead; None puts it off. Raises ValueError when the fault cannot be done to this message."""
+    def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
+        """The messages that go on instead; None puts it off. Raises ValueError when that cannot be done here."""
         raise NotImplementedError
