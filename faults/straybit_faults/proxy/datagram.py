@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +157,8 @@ class Flow:
         self.upstream.setblocking(False)
         self.upstream.connect((host, port))
         self.closed = False
+        self.behind: deque[Callable[[], None]] = deque()
+        """What waits for the datagram that is passing."""
         proxy.server.loop.add(self.upstream.fileno(), lambda _: self._ready())
 
     def close(self) -> None:
@@ -188,6 +190,12 @@ class Flow:
         self._read(
             data, direction, [(name, [m for m in matchers if m.armed.attributes.wire == name]) for name in wires]
         )
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Do what waited for a datagram to pass."""
+        while self.behind and not self.closed:
+            self.behind.popleft()()
 
     def _read(self, data: bytearray, direction: Direction, todo: list[tuple[str, list[Matcher]]]) -> None:
         """Wire by wire; what one makes of a datagram is read by the next."""
@@ -302,8 +310,9 @@ class Datagram:
         return self.flow.proxy.server.loop.at(when, callback)
 
     def later(self, callback: Callable[[], None]) -> None:
-        """Call back soon, unless the flow is gone by then."""
-        self.flow.proxy.server.loop.soon.append(lambda: None if self.flow.closed else callback())
+        """Call back behind the datagram that is passing, unless the flow is gone by then."""
+        self.flow.behind.append(callback)
+        self.flow.proxy.server.loop.soon.append(self.flow.catch_up)
 
 
 def _drops(port: int) -> int:

@@ -13,6 +13,7 @@ from straybit_faults.proxy.connection import Connection
 from straybit_faults.proxy.errors import ApiError
 from straybit_faults.proxy.proxy import Proxy
 from straybit_faults.toxics import Armed, Content
+from straybit_faults.toxics.reorder import Reorder
 from straybit_faults.wire import Direction
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class TcpProxy(Proxy):
     # -- the listener --------------------------------------------------------------------------------------------
 
     def check(self, armed: Armed[Any]) -> None:
-        """A stream has no datagrams. Raises ApiError."""
-        if isinstance(armed.attributes, Content) and armed.attributes.wire == "datagram":
-            raise ApiError.bad_body("the wire datagram is for udp links")
+        """A stream has no datagrams, and keeps its order. Raises ApiError."""
+        toxic = armed.attributes
+        if isinstance(toxic, Reorder) or (isinstance(toxic, Content) and toxic.wire == "datagram"):
+            raise ApiError.bad_body("the wire datagram and the toxic reorder are for udp links")
 
     def open_listener(self, host: str, port: int) -> socket.socket:
         """A listening socket. Raises OSError."""

@@ -94,9 +94,9 @@ def test_a_flip_hits_the_datagram_it_is_aimed_at(udp: UdpLink) -> None:
 
 def test_loss_is_drawn_and_the_same_again(udp: UdpLink) -> None:
     """The same seed loses the same datagrams."""
-    client = udp.client()
     lost = []
     for _ in range(2):
+        client = udp.client()
         udp.proxy.add_toxic(udp.name, "loss", {**ALL, "rate": 0.5, "seed": 3})
         for number in range(20):
             client.send(b"%d" % number)
