@@ -67,9 +67,9 @@ class BadDigestMonitor:
             self.look()
 
 
-def gossip_alarms(cluster: Cluster, *, start: float, since: int = 0) -> tuple[Alarm, ...]:
-    """Alarms that members raised since that mark, with times since `start`."""
+def gossip_alarms(cluster: Cluster, *, start: float) -> tuple[Alarm, ...]:
+    """Alarms that members raised, with times since `start`."""
     return tuple(
         Alarm(name=str(o.fields["defence"]), culprit=str(o.fields["culprit"]), at_s=round(o.t - start, 3))
-        for o in cluster.observers.seen("alarm", since=since)
+        for o in cluster.observers.seen("alarm")
     )

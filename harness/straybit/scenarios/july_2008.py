@@ -15,6 +15,7 @@ import msgspec
 from straybit import records
 from straybit.control import ControlError
 from straybit.load import Load
+from straybit.observe.alarm import gossip_alarms
 from straybit.outcome import Outcome
 from straybit.run import Run
 from straybit.scenarios._july_plan import july_plan, owner_of
@@ -223,6 +224,8 @@ def _play(run: Run) -> None:
     run.record_samples(load.samples())
     record = trial.finish(sticky=july.sticky)
     run.record(record)
+    for alarm in gossip_alarms(run.cluster, start=run.started):
+        run.record(alarm)
     july.judge(load, record)
 
 
