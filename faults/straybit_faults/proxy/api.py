@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -47,6 +48,9 @@ PATIENCE_S = 10.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 T = TypeVar("T")
+_LOG = logging.getLogger("straybit.proxy.api")
+_LOG.addHandler(logging.NullHandler())
+_LOG.propagate = False  # a full pipe at standard error must not hold up the API: what matters is an event
 _identifiers = itertools.count(1)
 
 
@@ -77,7 +81,9 @@ class Api:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        runner = web.AppRunner(self._app(), access_log=None, keepalive_timeout=PATIENCE_S, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            self._app(), access_log=None, logger=_LOG, keepalive_timeout=PATIENCE_S, shutdown_timeout=0.1
+        )
         self.loop.run_until_complete(runner.setup())
         self.loop.run_until_complete(web.SockSite(runner, self.listener, backlog=1024).start())
         self.ready.set()
@@ -135,6 +141,12 @@ class Api:
             return web.Response(status=404, text="404 page not found\n")
         except web.HTTPMethodNotAllowed:
             return web.Response(status=405)
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception as error:
+            response = _error(ApiError(500, f"{type(error).__name__}: {error}"))
+            reason = f"{request.method} {request.path}: {error!r}"
+            self.server.loop.submit(lambda: self.server.events.add("error", reason=reason))
         if not response.prepared:
             response.headers["X-Toxiproxy-Request-Id"] = f"{next(_identifiers):020x}"
         self.served[request.protocol] = self.loop.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ from straybit_faults.toxics import TOXICS, Armed, Toxic
 __all__ = ["PopulateError", "Server"]
 
 PROTOCOLS: dict[str, type[Proxy]] = {"tcp": TcpProxy, "udp": UdpProxy}
+
+RESERVED = 32
+"""Descriptors kept free for the API and the upstreams of connections that were accepted."""
 
 _RESOLVERS = 4  # threads that ask name servers
 
@@ -227,6 +231,11 @@ class Server:
     def events_since(self, seq: int) -> list[Event]:
         """Events numbered `seq` and later, a portion of them."""
         return self.events.since(seq)
+
+    @property
+    def most_descriptors(self) -> int:
+        """The first descriptor that connections may not have: the last few are for the API."""
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED
 
     def close(self) -> None:
         """Stop every proxy and give all descriptors back."""

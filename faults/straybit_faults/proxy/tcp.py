@@ -79,13 +79,20 @@ class TcpProxy(Proxy):
                 return
             except OSError as error:
                 if error.errno in _FULL:
-                    self.event("full", reason=f"no connection accepted: {os.strerror(error.errno)}")
-                    self.server.loop.at(time.monotonic() + _BREATH_S, self._accept)
+                    self._full(os.strerror(error.errno))
                     return
                 continue  # the client gave up while it waited
             client.setblocking(False)
+            if client.fileno() >= self.server.most_descriptors:
+                client.close()
+                self._full("no descriptors left but those the API needs")
+                return
             self._dial(client, address[0])
         self.server.loop.soon.append(self._accept)
+
+    def _full(self, reason: str) -> None:
+        self.event("full", reason=f"no connection accepted: {reason}")
+        self.server.loop.at(time.monotonic() + _BREATH_S, self._accept)
 
     def _dial(self, client: socket.socket, source: str) -> None:
         number = self.number

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import requests
 
 from straybit_faults.client import ProxyServer
 
@@ -80,7 +81,9 @@ def proxy() -> Iterator[RunningProxy]:
     """One proxy process for all tests; each brings its own links."""
     running = RunningProxy()
     yield running
-    assert "Traceback" not in running.stop()
+    log = requests.get(f"http://{running.host}:{running.port}/events", timeout=5).text
+    assert [line for line in log.splitlines() if json.loads(line)["event"] == "error"] == []
+    assert running.stop() == ""
 
 
 @pytest.fixture
