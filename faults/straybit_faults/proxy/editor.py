@@ -138,6 +138,17 @@ class Editor:
             self._give_up(f"more than {MAX_HELD} bytes held back")
         self.drain()
 
+    def clear(self) -> int | None:
+        """Bytes from here on that nobody wants to see; None: all of them."""
+        if self.readers or self.kept or self.claims or self.finished:
+            return 0
+        return self.patches[0][0] - self.base if self.patches else None
+
+    def skip(self, count: int) -> None:
+        """That many bytes, of those that `clear` promised, went past."""
+        self.base += count
+        self.out += count
+
     def drain(self) -> None:
         """Release what is kept, as far as readers and claims let it."""
         free = self._free(self.base + len(self.kept))

@@ -12,6 +12,9 @@ __all__ = ["ERROR", "HANGUP", "READ", "WRITE", "Poller", "make_poller"]
 READ, WRITE, ERROR, HANGUP = 0x1, 0x4, 0x8 | 0x10, 0x2000
 """Bits of an event, epoll's own: readable, writable, broken, the peer has closed its half."""
 
+_MS = 0.001
+_HAIR = 1e-5  # so that rounding up gives the millisecond that is meant
+
 _MOST = 512  # events of one call: bounds the time until timers and commands get their turn
 
 
@@ -70,8 +73,17 @@ class EpollPoller:
         """An edge that is ignored costs nothing."""
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Up to 512 events."""
-        return self._epoll.poll(timeout, _MOST)
+        """Up to 512 events; may come back a little early, never late.
+
+        epoll counts in milliseconds and rounds up, which is too coarse for a latency:
+        it waits for the whole ones, and select(2) on epoll's own descriptor for the rest.
+        """
+        if timeout is None or timeout <= 0:
+            return self._epoll.poll(timeout, _MOST)
+        if timeout >= _MS:
+            return self._epoll.poll(int(timeout / _MS) * _MS - _HAIR, _MOST)
+        select.select((self._epoll,), (), (), timeout)
+        return self._epoll.poll(0, _MOST)
 
 
 class SelectorPoller:
