@@ -20,12 +20,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-.PHONY: demo test check bench verdicts clean
+.PHONY: demo test unit check bench verdicts clean
 demo: $(VENV)/.ready ## both events of 2008, undefended then defended, and the report
 	$(BIN)/straybit demo --backend $(BACKEND)
 
-test: $(VENV)/.ready ## every test
-	$(BIN)/pytest $(PYTEST_ARGS)
+test: $(VENV)/.ready ## every test, those that need the machine for themselves last
+	$(BIN)/pytest -n 2 -m 'not alone' $(PYTEST_ARGS)
+	$(BIN)/pytest -m alone $(PYTEST_ARGS)
+
+unit: $(VENV)/.ready ## the tests that need no cluster
+	$(BIN)/pytest -n 2 tests/unit $(PYTEST_ARGS)
 
 check: $(VENV)/.ready ## ruff, mypy strict, import arrows
 	$(BIN)/ruff check .

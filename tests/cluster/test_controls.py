@@ -3,10 +3,14 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from straybit import BitFlip, Outcome
 from straybit.trial import Trial
 from straybit_nodes.defences import parse_defences
 from straybit_nodes.topology import CLIENT, Topology
+
+pytestmark = pytest.mark.alone
 
 TRIALS = 50
 LANES = 10

@@ -14,6 +14,7 @@ from straybit.scenarios._june_plan import june_plan
 from straybit_nodes.topology import Topology
 
 SEED = 11
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")

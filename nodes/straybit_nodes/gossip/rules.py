@@ -24,14 +24,14 @@ class Rules(msgspec.Struct, frozen=True):
     """Outbound jobs that may wait for a slot; 32 is too few for a collapse (from 128)."""
     connect_timeout_s: float = 0.5
     """What an address nobody answers costs; at most half the client's deadline (0.25-1)."""
-    tell_count: int = 1
+    tell_count: int = 2
     """Random peers that are told of a failure; 0 means no rumours (1-6).
 
-    With 3, lifting the bound on slots or refusing strangers at once makes some 2,000 connections a second,
-    which two cores cannot carry: the cluster would then fail for want of CPU, and the removal would prove nothing.
+    With 3 and two retries, lifting the bound on slots or refusing strangers at once makes some 2,000 connections
+    a second, which two cores cannot carry: the cluster would fail for want of CPU, and the removal prove nothing.
     """
-    verify_retries: int = 2
-    """Further tries after a failed exchange; 0 together with `tell_count` 0 stops the storm."""
+    verify_retries: int = 1
+    """Further tries after a failed exchange; 0 together with `tell_count` 0 stops the storm (1-2)."""
     verify_after_s: float = 0.2
     """From a failure to its next verification."""
     gossip_before_request: bool = True

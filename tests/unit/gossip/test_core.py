@@ -121,8 +121,8 @@ def test_an_owner_sets_its_own_status():
 
 
 def test_failure_marks_tells_and_verifies():
-    """A failed exchange marks the peer, tells three others, and is verified twice more, 0.2 s apart."""
-    core = made()
+    """A failed exchange marks the peer, tells so many others, and is verified again so many times, 0.2 s apart."""
+    core = made(Rules(tell_count=3, verify_retries=2))
     learn(core, entry(version=4))
     core.drain()
     fail(core, now=1.0)
