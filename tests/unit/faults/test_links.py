@@ -114,6 +114,24 @@ def test_a_dead_upstream_closes_the_client_and_leaves_others_alone(upstream: Any
     proxy.delete("client:dead")
 
 
+def test_flips_far_into_a_large_stream_hit_their_byte(upstream: Any, proxy: Any) -> None:
+    """Before and behind them nothing looks at the bytes, and still exactly these bits differ, in both directions."""
+    offsets = {0: 1, 262_144: 7, 3_000_001: 0, 3_000_002: 3, 5_999_999: 6}
+    for number, (offset, bit) in enumerate(offsets.items()):
+        for stream in ("upstream", "downstream"):
+            aim = {"connection": 0, "offset": offset, "bit": bit}
+            proxy.add_toxic(upstream.name, "bitflip", aim, stream=stream, name=f"{stream}-{number}")
+    client, server = upstream.connect()
+    data = bytearray(os.urandom(6_000_000))
+    for sender, receiver in ((client, server), (server, client)):
+        threading.Thread(target=lambda s=sender: (s.sendall(data), s.shutdown(socket.SHUT_WR))).start()
+        got = bytearray(read_all(receiver))
+        for offset, bit in offsets.items():
+            got[offset] ^= 1 << bit
+        assert got == data
+    assert sorted(receipt.offset for receipt in proxy.receipts(upstream.name)) == sorted([*offsets, *offsets])
+
+
 def test_latency_delays_data_on_a_live_connection_and_removal_lets_it_go(upstream: Any, proxy: Any) -> None:
     """100 ms are 100 ms; what waits when the toxic goes arrives at once."""
     client, server = upstream.connect()

@@ -211,3 +211,29 @@ def test_reset_of_the_server_keeps_live_connections(link: Link) -> None:
     assert link.api.call("POST", "/reset").status == 204
     client.sendall(b" after")
     assert read_exactly(server, 12) == b"before after"
+
+
+BULK_MB = int(os.environ.get("STRAYBIT_BULK_MB", "6"))
+
+
+def test_no_byte_differs_under_three_toxics(link: Link) -> None:
+    """Latency, slicer and bandwidth together change times and sizes of pieces, never a byte or its place."""
+    link.add("latency", latency=5, jitter=3)
+    link.add("slicer", average_size=30_000, size_variation=20_000)
+    link.add("bandwidth", rate=2_000_000)
+    client, server = link.connect()
+    block = os.urandom(1_000_003)
+
+    def send() -> None:
+        for _ in range(BULK_MB):
+            client.sendall(block)
+        client.shutdown(socket.SHUT_WR)
+
+    threading.Thread(target=send).start()
+    place = 0
+    while piece := server.recv(1 << 20):
+        start = place % len(block)
+        expected = block[start : start + len(piece)]
+        assert piece == expected + block[: len(piece) - len(expected)]
+        place += len(piece)
+    assert place == BULK_MB * len(block)
