@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from straybit_faults.proxy.poller import make_poller
+from straybit_faults.proxy.poller import Poller, make_poller
 
 __all__ = ["Loop", "LoopTimer"]
 
@@ -40,8 +40,8 @@ class LoopTimer:
 class Loop:
     """Calls `ready(bits)` of whoever watches a descriptor; see the module."""
 
-    def __init__(self) -> None:
-        self.poller = make_poller()
+    def __init__(self, poller: Poller | None = None) -> None:
+        self.poller = poller if poller is not None else make_poller()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.timers: list[LoopTimer] = []
         self.soon: deque[Callable[[], None]] = deque()
