@@ -245,8 +245,9 @@ static int hold(struct sockaddr_in a, int conns) {
 int main(int argc, char **argv) {
     struct rlimit most;
     getrlimit(RLIMIT_NOFILE, &most);
+    struct rlimit more = {MOST, MOST};
     most.rlim_cur = most.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &most);
+    if (setrlimit(RLIMIT_NOFILE, &more)) setrlimit(RLIMIT_NOFILE, &most);
     signal(SIGPIPE, SIG_IGN);
     if (argc == 2 && !strcmp(argv[1], "serve")) serve();
     if (argc < 4) return 2;

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import random
+import resource
 import shutil
 import socket
 import statistics
@@ -29,6 +30,7 @@ import requests
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
+BULK = ("up", "down", "framed-flip", "offset-flip")
 GOALS = {
     "up": ("bulk up, 64 MiB", ">=", 3.0),
     "down": ("bulk down, 64 MiB", ">=", 3.0),
@@ -52,6 +54,8 @@ class Bench:
         self.far = dict(zip(("echo", "sink", "source"), map(int, far.stdout.readline().split()), strict=True))
         self.targets = {"direct": self.far}
         self.apis: dict[str, int] = {}
+        self.cpu_s: dict[str, dict[str, float]] = {}
+        """Seconds of processor time by work and proxy: what it costs, however busy the machine is."""
         self.pids: dict[str, int] = {"far": far.pid}
 
     def add_api(self, name: str, command: list[str]) -> None:
@@ -96,7 +100,9 @@ class Bench:
             lines += [f"listen {service}", f" bind 127.0.0.1:{port}", f" server far 127.0.0.1:{self.far[service]}"]
         config = folder / "haproxy.cfg"
         config.write_text("\n".join(lines) + "\n")
-        self.pids["haproxy"] = self.stack.enter_context(running(["haproxy", "-db", "-f", str(config)], subprocess.DEVNULL)).pid
+        self.pids["haproxy"] = self.stack.enter_context(
+            running(["haproxy", "-db", "-f", str(config)], subprocess.DEVNULL)
+        ).pid
         wait_for(ports["echo"])
         self.targets["haproxy"] = ports
 
@@ -138,13 +144,27 @@ def wait_for(port: int) -> None:
     raise SystemExit(f"nobody listens on port {port} after 10 s")
 
 
-def rounds(bench: Bench, count: int, sample: Callable[[str], float], names: list[str]) -> dict[str, list[float]]:
+def processor_s(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rounds(
+    bench: Bench, work: str, count: int, sample: Callable[[str], float], names: list[str]
+) -> dict[str, list[float]]:
     """One sample of each target in each round, in random order."""
     order = random.Random(count)
     figures: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(count):
         for name in order.sample(names, len(names)):
+            pid = bench.pids.get(name)
+            before = processor_s(pid) if pid is not None else 0.0
             figures[name].append(sample(name))
+            if pid is not None:
+                spent = (processor_s(pid) - before) / (1 if work in BULK else figures[name][-1])
+                bench.cpu_s.setdefault(work, {}).setdefault(name, 0.0)
+                bench.cpu_s[work][name] += spent
     return figures
 
 
@@ -161,13 +181,13 @@ def throughput(bench: Bench, count: int) -> dict[str, dict[str, list[float]]]:
             ports = {"direct": bench.far["sink"], "toxiproxy": bench.targets["toxiproxy"]["sink"]}
             ports["ours"] = bench.flipped("ours", attributes)
             found[title] = rounds(
-                bench, count, lambda n, p=ports: bench.run("up", p[n], 64 * MIB, 65536)[0], list(ports)
+                bench, title, count, lambda n, p=ports: bench.run("up", p[n], 64 * MIB, 65536)[0], list(ports)
             )
     at = bench.targets
-    found["up"] = rounds(bench, count, lambda n: bench.run("up", at[n]["sink"], 64 * MIB, 65536)[0], names)
-    found["down"] = rounds(bench, count, lambda n: bench.run("down", at[n]["source"], 64 * MIB)[0], names)
-    found["connect"] = rounds(bench, count, lambda n: bench.run("connect", at[n]["echo"], 4, 0.5)[0], names)
-    found["busy"] = rounds(bench, count, lambda n: bench.run("busy", at[n]["echo"], 1000, 0.5)[0], names)
+    found["up"] = rounds(bench, "up", count, lambda n: bench.run("up", at[n]["sink"], 64 * MIB, 65536)[0], names)
+    found["down"] = rounds(bench, "down", count, lambda n: bench.run("down", at[n]["source"], 64 * MIB)[0], names)
+    found["connect"] = rounds(bench, "connect", count, lambda n: bench.run("connect", at[n]["echo"], 4, 0.5)[0], names)
+    found["busy"] = rounds(bench, "busy", count, lambda n: bench.run("busy", at[n]["echo"], 1000, 0.5)[0], names)
     return found
 
 
@@ -185,6 +205,7 @@ def round_trips(bench: Bench, count: int) -> dict[str, list[float]]:
     pin(bench, {0})
     figures = rounds(
         bench,
+        "rtt",
         count,
         lambda n: bench.run("rtt", bench.targets[n]["echo"], 3000, one_cpu=True)[0],
         list(bench.targets),
@@ -212,7 +233,8 @@ def memory(bench: Bench, name: str, what: str, service: str, connections: int) -
 
 
 def idle_crowd(bench: Bench, connections: int, count: int) -> dict[str, float]:
-    """The 64 B round trip with and without a crowd of idle connections."""
+    """The 64 B round trip with and without a crowd of idle connections, as many as descriptors allow."""
+    connections = min(connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2)
     port = bench.targets["ours"]["echo"]
     alone = statistics.median(bench.run("rtt", port, 3000)[0] for _ in range(count))
     with running([str(bench.load), "hold", "127.0.0.1", str(port), str(connections)]) as holder:
@@ -276,7 +298,9 @@ def report(results: dict[str, Any]) -> list[dict[str, Any]]:
     """One row for each work; printed, and answered."""
     rows = []
     works = {**results["throughput"], "rtt": added(results["rtt"])}
-    print(f"{'work':46} {'goal':>7} {'ours/toxiproxy':>22} {'haproxy/toxiproxy':>18} {'ours/direct':>12}")
+    print(
+        f"{'work':46} {'goal':>7} {'ours/toxiproxy':>22} {'haproxy/toxiproxy':>18} {'ours/direct':>12} {'CPU ours/toxiproxy':>19}"
+    )
     for key, (title, sign, goal) in GOALS.items():
         figures = works.get(key)
         if figures is None or "toxiproxy" not in figures:
@@ -284,9 +308,12 @@ def report(results: dict[str, Any]) -> list[dict[str, Any]]:
         middle, low, high = ratio(figures, "ours", "toxiproxy")
         other = f"{ratio(figures, 'haproxy', 'toxiproxy')[0]:.2f}" if "haproxy" in figures else "-"
         direct = f"{ratio(figures, 'ours', 'direct')[0]:.2f}" if "direct" in figures else "-"
+        spent = results["cpu_s"][key]
+        cpu = f"{spent['ours'] / spent['toxiproxy']:.2f}" if spent.get("toxiproxy") else "-"
         met = middle >= goal if sign == ">=" else middle <= goal
         mark = "met" if met else "MISSED"
-        print(f"{title:46} {sign}{goal:>5} {middle:7.2f} ({low:.2f}-{high:.2f}) {mark:6} {other:>11} {direct:>12}")
+        figure = f"{middle:7.2f} ({low:.2f}-{high:.2f}) {mark:6}"
+        print(f"{title:46} {sign}{goal:>5} {figure} {other:>11} {direct:>12} {cpu:>19}")
         rows.append({"work": key, "goal": goal, "median": middle, "q1": low, "q3": high, "met": met})
     return rows
 
@@ -308,13 +335,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "load_average": os.getloadavg(),
             "rounds": options.rounds,
         }
-        results["throughput"] = throughput(bench, options.rounds)
-        results["rtt"] = round_trips(bench, options.rounds)
-        results["rows"] = report(results)
-        proxies = [name for name in bench.targets if name in bench.apis]
-        results["toxics"] = {name: toxic_errors(bench, name, 50) for name in proxies}
+        proxies = list(bench.apis)
         results["idle_kb"] = {name: memory(bench, name, "hold", "echo", 2000) for name in proxies}
         results["stalled_kb"] = {name: memory(bench, name, "stall", "source", 300) for name in proxies}
+        results["throughput"] = throughput(bench, options.rounds)
+        results["rtt"] = round_trips(bench, options.rounds)
+        results["cpu_s"] = bench.cpu_s
+        results["rows"] = report(results)
+        results["toxics"] = {name: toxic_errors(bench, name, 100) for name in proxies}
         results["crowd"] = idle_crowd(bench, options.crowd, 5)
         for key in ("toxics", "idle_kb", "stalled_kb", "crowd"):
             print(f"{key}: {json.dumps(results[key])}")
@@ -325,7 +353,7 @@ def main() -> int:
     """Measure, print, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--crowd", type=int, default=9_000, help="idle connections; twice as many descriptors")
+    parser.add_argument("--crowd", type=int, default=10_000, help="idle connections; twice as many descriptors")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results = measure(options)

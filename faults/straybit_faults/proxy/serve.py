@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from straybit_faults.proxy.address import family_of, format_address
@@ -21,6 +23,9 @@ __all__ = ["ProxyStartError", "run_proxy"]
 
 DRAIN_S = 1.0
 """How long bytes that are on their way may still arrive after SIGTERM."""
+
+ENOUGH = 65_536
+"""Descriptors asked for, where the user may raise the limit."""
 
 _SWITCH_S = 0.0005  # the API thread gives way to data after half a millisecond, not Python's 5 ms
 
@@ -52,6 +57,7 @@ def run_proxy(
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     address = format_address(*listener.getsockname()[:2])
+    gc.freeze()  # what was imported lives for ever: a collection need not look at it
     api.start()
     if ready_fd is not None:
         os.write(ready_fd, f"{address}\n".encode())
@@ -94,8 +100,10 @@ def _populate(server: Server, config: Path) -> None:
 def _raise_descriptor_limit() -> None:
     """Two descriptors for each connection: as many as the system lets this user have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for limit in (max(hard, ENOUGH), hard):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), limit))
+            return
 
 
 def _drain(server: Server) -> None:

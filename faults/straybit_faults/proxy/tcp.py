@@ -41,6 +41,7 @@ class TcpProxy(Proxy):
     def __init__(self, server: Server, name: str, listen: str, upstream: str) -> None:
         super().__init__(server, name, listen, upstream)
         self.connections: dict[int, Connection] = {}
+        self.is_breathing = False
 
     # -- the listener --------------------------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ class TcpProxy(Proxy):
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS):
-            if self.listener is None:
+            if self.listener is None or self.is_breathing:
                 return
             try:
                 client, address = self.listener.accept()
@@ -92,7 +93,12 @@ class TcpProxy(Proxy):
 
     def _full(self, reason: str) -> None:
         self.event("full", reason=f"no connection accepted: {reason}")
-        self.server.loop.at(time.monotonic() + _BREATH_S, self._accept)
+        self.is_breathing = True
+        self.server.loop.at(time.monotonic() + _BREATH_S, self._breathe)
+
+    def _breathe(self) -> None:
+        self.is_breathing = False
+        self._accept()
 
     def _dial(self, client: socket.socket, source: str) -> None:
         number = self.number
