@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from straybit_faults.flip import DataAim, FieldAim, Flip, FlipIdError, Link, OffsetAim
-from straybit_faults.wire import Direction, Wire
+from straybit_faults.wire import Direction, FieldClass, Wire
+from straybit_faults.wires import find_wire
 from straybit_nodes.topology import Topology
 
 __all__ = ["BitFlip", "Toxic", "check_flip", "toxic_of"]
@@ -45,13 +46,15 @@ def BitFlip(  # noqa: N802 - a fault reads as a noun
     `control` does everything but change the bit.
     Raises FlipIdError when a part of it cannot be; whether link, message and field exist is checked by the trial.
     """
+    if direction not in {"up", "down"}:
+        raise FlipIdError(f"direction {direction!r} is neither up (caller to callee) nor down")
     bits = (bit,) if isinstance(bit, int) else tuple(bit)
     aim = FieldAim(message, ordinal, field, bits, repair)
     flip = Flip(Link.parse(link), Direction(direction), aim, control)
     return Flip.parse(str(flip))
 
 
-def check_flip(flip: Flip, topology: Topology, wires: dict[str, Wire]) -> None:
+def check_flip(flip: Flip, topology: Topology) -> None:
     """Raise FlipIdError, naming what there is, unless the flip's link, message, field and bit can exist."""
     specs = {spec.name: spec for spec in topology.links()}
     spec = specs.get(str(flip.link))
@@ -61,11 +64,13 @@ def check_flip(flip: Flip, topology: Topology, wires: dict[str, Wire]) -> None:
         raise FlipIdError(f"there is no link {flip.link}; {hint}")
     if isinstance(flip.aim, OffsetAim):
         return
-    wire = wires[spec.wire]
+    wire = find_wire(spec.wire)
     if flip.aim.kind not in wire.kinds:
         raise FlipIdError(f"{spec.wire} has no message {flip.aim.kind!r}; it has {', '.join(wire.kinds)}")
     if isinstance(flip.aim, FieldAim):
         _check_field(flip.aim, wire, [m.name for m in topology.members()])
+    elif spec.wire != "http1":
+        raise FlipIdError(f"{flip.aim.fault} is a fault of requests and replies; {flip.link} carries {spec.wire}")
 
 
 def _check_field(aim: FieldAim, wire: Wire, members: list[str]) -> None:
@@ -78,6 +83,8 @@ def _check_field(aim: FieldAim, wire: Wire, members: list[str]) -> None:
     if name is None:
         known = ", ".join(fields)
         raise FlipIdError(f"message {aim.kind} has no field {aim.field!r}; it has {known}, OWNER being a member")
+    if aim.repair and not any(cls is FieldClass.CHECKSUM for _, cls, _ in wire.fields(aim.kind)):
+        raise FlipIdError(f"message {aim.kind} of {wire.name} has no checksum of its own that could be repaired")
     size = fields[name]
     if size is not None and max(aim.bits) >= size:
         raise FlipIdError(f"field {aim.field} has bits 0..{size - 1}, not {max(aim.bits)}")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-__all__ = ["Entry", "Originated", "Spread", "View", "Wrong", "spread_of", "wrong_values"]
+__all__ = ["Entry", "Originated", "View", "Wrong", "wrong_values"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -47,13 +47,6 @@ class Wrong(msgspec.Struct, frozen=True, order=True):
     value: int
 
 
-class Spread(msgspec.Struct, frozen=True):
-    """Holders of a wrong value: those who received the flipped message, and those who heard it from others."""
-
-    receivers: tuple[str, ...]
-    others: tuple[str, ...]
-
-
 def wrong_values(views: Mapping[str, View], originated: Mapping[str, Originated]) -> tuple[Wrong, ...]:
     """Every wrong value in the views, sorted.
 
@@ -74,10 +67,3 @@ def _wrong(views: Mapping[str, View], originated: Mapping[str, Originated]) -> I
                     yield Wrong(holder, owner, field, getattr(entry, field))
             if entry.version > truth.heartbeats:
                 yield Wrong(holder, owner, "version", entry.version)
-
-
-def spread_of(wrong: Iterable[Wrong], receivers: Iterable[str]) -> Spread:
-    """Split the holders of wrong values into receivers of the flip and everybody else."""
-    hit = frozenset(receivers)
-    holders = {w.holder for w in wrong}
-    return Spread(tuple(sorted(holders & hit)), tuple(sorted(holders - hit)))

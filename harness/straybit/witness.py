@@ -6,12 +6,10 @@ a frame is felt when its receiver has counted it, and a value is wrong when its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-
-import msgspec
+from collections.abc import Iterable, Iterator, Mapping
 
 from straybit.cluster import Cluster
-from straybit.control import ControlError
+from straybit.control import ControlError, NodeSilentError
 from straybit.faults import Toxic
 from straybit.observe import Observation
 from straybit.observe.felt import felt
@@ -25,35 +23,44 @@ __all__ = ["Witness"]
 
 
 class Witness:
-    """Watches one trial, from the moment it is made; `names` are those of its toxics, `links` where they sit."""
+    """Watches one trial from the moment it is made, before anything is armed; `toxics` are its toxics by name.
 
-    def __init__(self, cluster: Cluster, toxics: Sequence[Toxic], names: Sequence[str]) -> None:
+    Names of toxics are used once in the life of a cluster, so that a receipt belongs to one trial only.
+    """
+
+    def __init__(self, cluster: Cluster, toxics: Mapping[str, Toxic]) -> None:
         self._cluster = cluster
-        self._names = frozenset(names)
-        self._links = sorted({toxic.link for toxic in toxics})
+        self._toxics = dict(toxics)
         self._mark = cluster.observers.mark()
         self._exits = len(cluster.exits())
         self._members = {s.name: s.member for s in cluster.topology.services()}
+        self._frames = {name: self._next_frame(name) for name in self._possible_receivers()}
         self.receipts: tuple[Receipt, ...] = ()
         self.felt: dict[int, float] = {}
         self.wrong: set[Wrong] = set()
 
     # -- the proxy's word ----------------------------------------------------------------------------------
 
-    def delivered(self) -> bool:
-        """Every flip has left the proxy and was acknowledged; asks the proxy."""
-        found = [r for link in self._links for r in self._cluster.proxy.receipts(link) if r.toxic in self._names]
+    def refresh(self) -> None:
+        """Ask the proxy for the receipts of this trial. Raises ProxyError."""
+        links = sorted({toxic.link for toxic in self._toxics.values()})
+        found = [r for link in links for r in self._cluster.proxy.receipts(link) if r.toxic in self._toxics]
         self.receipts = tuple(sorted(found, key=lambda r: r.seq))
-        done = {r.toxic for r in self.receipts}
-        return done == self._names and all(r.delivered is not None for r in self.receipts)
 
+    @property
+    def delivered(self) -> bool:
+        """As of the last `refresh`: every flip has left the proxy and was acknowledged."""
+        return not self.unsent and all(r.delivered is not None for r in self.receipts)
+
+    @property
+    def unsent(self) -> frozenset[str]:
+        """Names of toxics that had found no message to flip."""
+        return frozenset(self._toxics) - {r.toxic for r in self.receipts}
+
+    @property
     def sent(self) -> float | None:
         """When the first flip left the proxy."""
         return min((r.sent for r in self.receipts if r.sent is not None), default=None)
-
-    def unsent(self) -> frozenset[str]:
-        """Names of toxics that have found no message to flip."""
-        return self._names - {r.toxic for r in self.receipts}
 
     # -- the receivers' word -------------------------------------------------------------------------------
 
@@ -66,20 +73,30 @@ class Witness:
         return len(self.felt) == len(self.receipts) > 0
 
     def _felt_at(self, receipt: Receipt) -> float | None:
-        if receipt.crc is not None:
-            frame = felt(self._cluster.control(self._receiver(receipt)), receipt.crc)
-            return frame.t if frame else None
-        lines = self._cluster.observers.seen("request", since=self._mark)
-        return next((o.t for o in lines if _identity(o) == receipt.identity and o.t >= (receipt.sent or 0.0)), None)
+        name = _receiver(receipt)
+        if receipt.crc is None:
+            lines = self._cluster.observers.seen("request", since=self._mark)
+            return next((o.t for o in lines if _identity(o) == receipt.identity and o.t >= (receipt.sent or 0.0)), None)
+        try:
+            frame = felt(self._cluster.control(name), receipt.crc, self._frames.get(name, 0))
+        except ControlError:
+            return None
+        return frame.t if frame else None
 
     def receivers(self) -> frozenset[str]:
-        """Servers that a flipped message went to: the service itself and the one beside it."""
-        hit = {self._member(self._receiver(r)) for r in self.receipts}
+        """Services of the servers that a flipped message went to: the receiver and whoever is beside it."""
+        hit = {self._member(_receiver(r)) for r in self.receipts}
         return frozenset(name for name, member in self._members.items() if member in hit)
 
-    def _receiver(self, receipt: Receipt) -> str:
-        caller, _, callee = receipt.proxy.partition(":")
-        return callee if receipt.direction == Direction.UP else caller
+    def _possible_receivers(self) -> set[str]:
+        ends = {t.link.partition(":")[2 if t.direction is Direction.UP else 0] for t in self._toxics.values()}
+        return ends & self._members.keys()
+
+    def _next_frame(self, name: str) -> int:
+        try:
+            return self._cluster.control(name).frames(1 << 62).next
+        except ControlError:
+            return 0
 
     def _member(self, name: str) -> str:
         return self._members.get(name, name)
@@ -90,15 +107,15 @@ class Witness:
         """Everybody who named one of the flipped messages or requests, in order of time; `at_s` is monotonic."""
         return tuple(sorted(self._detections(answers), key=lambda d: d.at_s or 0.0))
 
-    def all_detected(self, by: str | None = None) -> bool:
-        """Somebody (the defence `by`) noticed every flipped message."""
-        found = {d.detail for d in self._detections(()) if by in (None, d.by)}
-        return bool(self.receipts) and all(_key(receipt) in found for receipt in self.receipts)
+    def noticed_after(self, by: str | None = None) -> tuple[float | None, ...]:
+        """For each receipt, seconds from sent to its first detection (by the defence `by`); None: nobody noticed."""
+        found = [d for d in self.detections() if by in (None, d.by)]
+        return tuple(_first(found, receipt) for receipt in self.receipts)
 
     def _detections(self, answers: Iterable[Answer]) -> Iterator[Detection]:
         keys = {_key(receipt) for receipt in self.receipts}
         for line in self._cluster.observers.seen(since=self._mark):
-            if (key := _noticed(line)) in keys and key is not None:
+            if (key := _noticed(line)) is not None and key in keys:
                 by = "parse" if line.kind == "parse-error" else str(line.fields["defence"])
                 yield Detection(by=by, service=line.source, at_s=line.t, detail=key)
         for answer in answers:
@@ -125,16 +142,30 @@ class Witness:
         return any(w.holder in self.receivers() for w in self.wrong)
 
     def example(self) -> str:
-        """One wrong value, in words; empty when there was none."""
+        """One wrong value, in words; empty when there was none. Somebody who was told by a peer comes first."""
         for wrong in sorted(self.wrong, key=lambda w: (w.holder in self.receivers(), w)):
-            return (
-                f"{wrong.holder} believes {wrong.owner}.{wrong.field} = {wrong.value}, which {wrong.owner} never said"
-            )
+            what = f"{wrong.owner}.{wrong.field} = {wrong.value}"
+            return f"{wrong.holder} believes {what}, which {wrong.owner} never said"
         return ""
 
     def crashed(self) -> tuple[str, ...]:
         """Services whose process ended by itself."""
         return tuple(e.service for e in self._cluster.exits()[self._exits :])
+
+    def hung(self) -> tuple[str, ...]:
+        """Services that run and do not answer on their control ports."""
+        health = self._cluster.each(lambda control: control.healthz())
+        return tuple(sorted(name for name, seen in health.items() if isinstance(seen, NodeSilentError)))
+
+
+def _receiver(receipt: Receipt) -> str:
+    caller, _, callee = receipt.proxy.partition(":")
+    return callee if receipt.direction == Direction.UP else caller
+
+
+def _first(detections: Iterable[Detection], receipt: Receipt) -> float | None:
+    times = [d.at_s for d in detections if d.detail == _key(receipt) and d.at_s is not None]
+    return min(times) - receipt.sent if times and receipt.sent is not None else None
 
 
 def _identity(line: Observation) -> str:
@@ -150,10 +181,3 @@ def _noticed(line: Observation) -> str | None:
 
 def _key(receipt: Receipt) -> str:
     return f"crc {receipt.crc:08x}" if receipt.crc is not None else str(receipt.identity)
-
-
-def since(start: float, detections: Iterable[Detection]) -> tuple[Detection, ...]:
-    """The same detections with times since a run's `start`."""
-    return tuple(
-        msgspec.structs.replace(d, at_s=None if d.at_s is None else round(d.at_s - start, 6)) for d in detections
-    )

@@ -7,7 +7,6 @@ from straybit.outcome import DANGEROUS, Outcome
 from straybit.run import Run
 from straybit.scenarios.scenario import Scenario
 from straybit_faults.flip import Flip
-from straybit_faults.wires import find_wire
 from straybit_nodes.topology import Topology
 
 __all__ = ["single"]
@@ -15,9 +14,8 @@ __all__ = ["single"]
 
 def single(flips: tuple[Flip, ...], topology: Topology) -> Scenario:
     """A scenario of one trial. Raises FlipIdError, naming what there is, for a flip that cannot be."""
-    wires = {spec.wire: find_wire(spec.wire) for spec in topology.links()}
     for flip in flips:
-        check_flip(flip, topology, wires)
+        check_flip(flip, topology)
 
     def play(run: Run) -> None:
         trial = run.trial("t1", *flips, title="single trial", drive=True)

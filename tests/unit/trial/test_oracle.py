@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from straybit.oracle import Entry, Originated, Spread, Wrong, spread_of, wrong_values
+from straybit.oracle import Entry, Originated, Wrong, wrong_values
 
 TRUTH = Originated(address=10, status=1, generation=100, heartbeats=7)
 ENTRY = Entry(address=10, status=1, load=3, generation=100, version=7)
@@ -43,10 +43,3 @@ def test_an_owner_that_repeats_a_foreign_value_is_wrong_too():
 def test_a_member_that_nobody_started_is_wrong():
     """A ghost, as a flipped owner name makes it, is a wrong value of its own."""
     assert wrong_values({"a": {"ghost": ENTRY}}, {"b": TRUTH}) == (Wrong("a", "ghost", "owner", 0),)
-
-
-def test_spread_splits_receivers_from_the_rest():
-    """Whoever received the flip is local damage; everybody else heard it from a peer."""
-    found = (Wrong("a", "x", "address", 1), Wrong("b", "x", "address", 1), Wrong("b", "y", "status", 3))
-    assert spread_of(found, ["a"]) == Spread(("a",), ("b",))
-    assert spread_of((), ["a"]) == Spread((), ())
