@@ -299,7 +299,7 @@ def report(results: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     works = {**results["throughput"], "rtt": added(results["rtt"])}
     print(
-        f"{'work':46} {'goal':>7} {'ours/toxiproxy':>22} {'haproxy/toxiproxy':>18} {'ours/direct':>12} {'CPU ours/toxiproxy':>19}"
+        f"{'work':46} {'goal':>7} {'ours/toxiproxy':>22} {'haproxy/toxiproxy':>18} {'ours/direct':>12} {'CPU':>19}"
     )
     for key, (title, sign, goal) in GOALS.items():
         figures = works.get(key)

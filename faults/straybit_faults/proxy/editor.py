@@ -27,6 +27,7 @@ from straybit_faults.proxy.receipts import ReceiptBook
 from straybit_faults.receipt import Receipt
 from straybit_faults.toxics import Content, Matcher, Next, Timer, Whole
 from straybit_faults.toxics.content import Change, Decision
+from straybit_faults.toxics.whole import Keep
 from straybit_faults.wire import Direction, Event, Field, Lost, Message, Part
 
 __all__ = ["MAX_HELD", "Editor", "EditorStream", "Reader", "Watch"]
@@ -242,6 +243,8 @@ class Editor:
         else:
             self._resolve(application, field.length)
             self._place(application, 0, reader.origin + field.at, field.length)
+        if toxic.repair and message.end is not None and message.end - message.at <= MAX_HELD:
+            self.claims.append(ClaimedMessage(self, message, Keep(), application, decision=None))
 
     def _claim(
         self, matcher: Matcher, toxic: Whole, decision: Decision | None, message: Message, reader: Reader

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from straybit_faults.toxics.content import Content, Decision
 from straybit_faults.wire import Message
 
-__all__ = ["Claim", "Whole"]
+__all__ = ["Claim", "Keep", "Whole"]
 
 
 class Claim(Protocol):
@@ -65,3 +65,13 @@ class Whole(Content, kw_only=True, omit_defaults=True):
     def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
         """The messages that go on instead; None puts it off. Raises ValueError when that cannot be done here."""
         raise NotImplementedError
+
+
+class Keep(Whole, kw_only=True, omit_defaults=True):
+    """No toxic of its own: has a message wait until it is complete, as recomputing its checksum needs."""
+
+    fault = "keep"
+
+    def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
+        """The message as patches left it."""
+        return (claim.data,)

@@ -17,8 +17,9 @@ from straybit_faults.proxy.events import EventLog
 from straybit_faults.proxy.receipts import ReceiptBook
 from straybit_faults.receipt import Receipt
 from straybit_faults.toxics import TOXICS, Armed, Matcher
-from straybit_faults.wire import Direction
+from straybit_faults.wire import Direction, FieldClass
 from straybit_faults.wires import find_wire
+from straybit_faults.wires.framed import Checksum, Framed, Part
 
 TOKEN = st.text("abcXYZ019-", min_size=1, max_size=8)
 BODY = st.binary(max_size=60)
@@ -167,13 +168,16 @@ class Sink:
         assert offset == receipt.bytes[-1][0]
 
 
-def edit(pieces: dict[Direction, list[bytes]], kind: str, direction: Direction, **attributes: Any) -> Any:
+def edit(
+    pieces: dict[Direction, list[bytes]], kind: str, direction: Direction, *, using: Any = None, **attributes: Any
+) -> Any:
     """Both directions through editors, with one content toxic; answers the bytes that came out, and the receipts."""
-    toxic = TOXICS[kind](**attributes)
-    toxic.check()
+    toxic: Any = TOXICS[kind](**attributes)
+    if using is None:
+        toxic.check()
     matcher = Matcher(Armed("t", kind, direction, toxic, toxicity=1, since=0), "a:b")
     book = ReceiptBook()
-    wire = find_wire("http1")
+    wire = using or find_wire("http1")
     conversation = wire.open()
     out = {}
     for way, parser in ((Direction.UP, conversation.up), (Direction.DOWN, conversation.down)):
@@ -291,6 +295,60 @@ def test_a_drawn_fault_does_not_depend_on_cuts(case: Any, seed: int) -> None:
     assert results[0][0] == results[1][0] == results[2][0]
     places = [[(r.offset, r.after, r.control, r.flip) for r in receipts] for _, receipts in results]
     assert places[0] == places[1] == places[2]
+
+
+SUMMED = Framed(
+    name="summed",
+    parts=(Part("length", 0, 4, FieldClass.LENGTH, number=True), Part("sum", 4, 4, number=True), Part("body", 8)),
+    checksum=Checksum(4),
+)
+
+
+def sealed(body: bytes) -> bytes:
+    """A frame with its checksum."""
+    frame = bytearray(len(body + b"sum.").to_bytes(4, "big") + bytes(4) + body)
+    assert SUMMED.reseal(frame)
+    return bytes(frame)
+
+
+@QUICK
+@given(st.data())
+def test_repair_makes_the_checksum_right_again(data: st.DataObject) -> None:
+    """Damage from before the checksum was made: the body differs, and the checksum fits it, whatever the cuts."""
+    frames = {Direction.UP: pieces_of(data, sealed(b"@bc") + sealed(b"def")), Direction.DOWN: []}
+    aim = {"wire": "summed", "message": "frame", "field": "body", "bit": 0, "using": SUMMED}
+    out, (receipt,) = edit(frames, "bitflip", Direction.UP, **aim, repair=True)
+    assert out[Direction.UP] == sealed(b"Abc") + sealed(b"def")
+    assert receipt.bytes == [(8, ord("@"), ord("A"))]
+    assert receipt.flip == "1/a:b/up/frame/0/body/0/repair"
+    assert receipt.crc == google_crc32c.value(sealed(b"Abc"))
+    broken, _ = edit(frames, "bitflip", Direction.UP, **aim)
+    assert broken[Direction.UP][4:8] == sealed(b"@bc")[4:8]
+
+
+def pieces_of(data: st.DataObject, stream: bytes) -> list[bytes]:
+    """`stream` in random pieces."""
+    return data.draw(st.composite(cut)(stream))
+
+
+def test_bits_of_a_number_count_from_its_last_byte() -> None:
+    """Bit 0 is the least significant of the value, bit 31 the most."""
+    frames = {Direction.UP: [sealed(b"abc")], Direction.DOWN: []}
+    for bit, offset, byte_bit in ((0, 7, 0), (9, 6, 1), (31, 4, 7)):
+        aim = {"wire": "summed", "message": "frame", "field": "sum", "bit": bit, "using": SUMMED}
+        out, (receipt,) = edit(frames, "bitflip", Direction.UP, **aim)
+        assert differing_bits(frames[Direction.UP][0], out[Direction.UP]) == [(offset, byte_bit)]
+        assert receipt.field_bits == [bit]
+
+
+def test_a_bit_that_a_field_has_not_is_no_flip() -> None:
+    """The message passes as it is, and there is no receipt."""
+    frames = {Direction.UP: [sealed(b"abc")], Direction.DOWN: []}
+    aim = {"wire": "summed", "message": "frame", "field": "sum", "bit": 32, "using": SUMMED}
+    assert edit(frames, "bitflip", Direction.UP, **aim) == (
+        {**frames, Direction.UP: sealed(b"abc"), Direction.DOWN: b""},
+        [],
+    )
 
 
 def test_a_receipt_carries_the_checksum_of_a_message_that_was_held() -> None:
