@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from boto3.session import Session
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["DEADLINE_S", "INTEGRITY_CODES", "MODES", "S3", "Mode", "Reply"]
+__all__ = ["DEADLINE_S", "MODES", "PARSE", "S3", "Mode", "Reply"]
 
 DEADLINE_S = 1.0
 """How long a client waits for a connection, and for bytes: twice the servers' connect time-out."""
 
-INTEGRITY_CODES = frozenset(
-    {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidRequest"}
-)
-"""S3 error codes by which a server says that a body is not what its checksum promised."""
+PARSE = "client:parse"
+"""`noticed_by` of a reply that the client could not make sense of: luck, since another bit would have passed."""
 
 
 class Mode(msgspec.Struct, frozen=True):
@@ -78,11 +76,6 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes = b""
     noticed_by: str = ""
 
-    @property
-    def refused_for_integrity(self) -> bool:
-        """The server said that the body is not what was promised."""
-        return 400 <= self.status < 500 and self.code in INTEGRITY_CODES
-
 
 class S3:
     """One boto3 client in one mode against one endpoint; safe to use from several threads."""
@@ -110,16 +103,13 @@ class S3:
 
         return self._call(call)
 
-    def delete(self, bucket: str, key: str) -> Reply:
-        """DELETE an object."""
-        return self._call(lambda: self._client.delete_object(Bucket=bucket, Key=key))
-
     def close(self) -> None:
         """Close the client's connections."""
         self._client.close()
 
     def _call(self, call: Callable[[], Any]) -> Reply:
         from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError  # noqa: PLC0415 - slow
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415 - with botocore
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - with botocore
 
         try:
@@ -131,6 +121,8 @@ class S3:
             return Reply(False, 200, noticed_by="client:checksum")
         except (BotoCoreError, HTTPError) as error:
             return Reply(False, 0, type(error).__name__)
+        except (ResponseParserError, ValueError) as error:  # XML that is none, a header that is no date or number
+            return Reply(False, 0, type(error).__name__, noticed_by=PARSE)
         return Reply(True, 200, etag=found.get("ETag", "").strip('"'), body=found.get("read", b""))
 
 

@@ -35,7 +35,7 @@ _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
 DANGEROUS = frozenset({Outcome.SPREAD, Outcome.LATENT, Outcome.SILENT, Outcome.CRASH, Outcome.HANG})
 """What a campaign counts as a dangerous bit; NOTICED and DEGRADED are shown beside them."""
 
-LUCK = frozenset({"parse"})
+LUCK = frozenset({"parse", "client:parse"})
 """Detections that are no check's catch: the bytes could not be read, which another bit would not have caused."""
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal
 
-import msgspec
 import tenacity
 
 from straybit import records
@@ -19,6 +18,7 @@ from straybit.clients import DEADLINE_S, MODES, S3, Reply
 from straybit.cluster import Cluster
 from straybit.journal import Journal
 from straybit.ledger import Ledger
+from straybit.ledger_client import BUCKET, LedgerClient, Stored
 from straybit.load import Load, Sample
 from straybit.restore import RestoreError, Stage, restore
 from straybit.trial import Trial
@@ -29,21 +29,12 @@ from straybit_nodes.topology import Kind
 __all__ = ["BIN_S", "Recovery", "Run", "Stored"]
 
 Recovery = Literal["none", "rolling", "staged"]
-BUCKET = "straybit"
 BIN_S = 0.5
 """Width of a bin of the requests' success over time."""
 WORKERS = 6
 """Clients that scan at the same time."""
 SCAN_S = 5.0
 """For one key to be read; an error is neither right nor lost."""
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """One key as a scan found it: the ledger's verdict, and what the client got."""
-
-    key: str
-    verdict: str
-    reply: Reply
 
 
 class Run:
@@ -73,7 +64,8 @@ class Run:
         self.ledger = Ledger(seed)
         self._journal = journal
         self._progress = progress
-        self._clients: dict[tuple[str, str], S3] = {}
+        self._clients: dict[tuple[str, str], LedgerClient] = {}
+        self._homes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     # -- time ----------------------------------------------------------------------------------------------
@@ -123,36 +115,33 @@ class Run:
         """Names of the regions, small one first."""
         return tuple(region.name for region in self.topology.regions)
 
-    def client(self, balancer: str, mode: str = "today-default") -> S3:
-        """A boto3 client in that mode, which talks to that balancer; made once and shared."""
+    def client(self, balancer: str, mode: str = "today-default") -> LedgerClient:
+        """A boto3 client in that mode, which talks to that balancer and keeps the ledger; made once and shared."""
         with self._lock:
             if (balancer, mode) not in self._clients:
-                self._clients[balancer, mode] = S3(self.cluster.endpoint(balancer), MODES[mode])
+                s3 = S3(self.cluster.endpoint(balancer), MODES[mode])
+                self._clients[balancer, mode] = LedgerClient(s3, self.ledger)
             return self._clients[balancer, mode]
 
     def create_buckets(self) -> None:
         """The bucket of this run, in every region. Raises RuntimeError when a region does not take it."""
         for region in self.regions():
-            reply = self.client(self.balancers(region)[0]).create_bucket(BUCKET)
+            reply = self.client(self.balancers(region)[0]).create_bucket()
             if not reply.ok:
                 raise RuntimeError(f"region {region} did not take the bucket {BUCKET}: {reply.status} {reply.code}")
 
     def put(self, key: str, body: bytes, *, balancer: str, mode: str = "today-default") -> Reply:
         """Write an object and keep the ledger: acknowledged, refused, or unknown."""
-        write = self.ledger.begin(key, body)
-        reply = self.client(balancer, mode).put(BUCKET, key, body)
-        if reply.ok:
-            self.ledger.ack(write)
-        elif 400 <= reply.status < 500:
-            self.ledger.refuse(write)
-        return reply
+        self._homes[key] = self.topology.service(balancer).region
+        return self.client(balancer, mode).put(key, body)
+
+    def home(self, key: str) -> str:
+        """The region that `key` was last written in. Raises KeyError for a key that nobody wrote."""
+        return self._homes[key]
 
     def get(self, key: str, *, balancer: str, mode: str = "today-default") -> Stored:
         """Read an object and hold it against the ledger: right, wrong, lost or error."""
-        reply = self.client(balancer, mode).get(BUCKET, key)
-        absent = reply.status == 404
-        outcome = reply.body if reply.ok else None if absent else OSError(reply.code or "no reply")
-        return Stored(key, self.ledger.check(key, outcome), reply)
+        return self.client(balancer, mode).get(key)
 
     def scan(self, keys: Iterable[tuple[str, str]]) -> tuple[Stored, ...]:
         """Read each (key, balancer) and hold it against the ledger; an error is tried again for `SCAN_S` seconds."""

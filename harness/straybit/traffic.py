@@ -8,16 +8,18 @@ from typing import Protocol
 
 import msgspec
 
-from straybit.clients import MODES, S3, Reply
+from straybit.clients import S3, Reply
 from straybit.cluster import Cluster
 from straybit.control import ControlError
 from straybit.ledger import Ledger
+from straybit.ledger_client import LedgerClient, Stored
 from straybit_faults.flip import Link
 from straybit_nodes.topology import Kind
 
 __all__ = ["Answer", "GossipTraffic", "S3Traffic", "Traffic", "traffic_for"]
 
 BUCKET = "straybit-trial"
+"""Apart from a workload's objects: a trial may run beside one."""
 SIZE = 512
 """Bytes of an object that a trial writes: enough for any bit one would name, little enough for a hexdump."""
 
@@ -73,27 +75,21 @@ class S3Traffic:
     """Writes and reads of fresh keys through the balancers of one region, in turn, by unmodified boto3."""
 
     def __init__(self, cluster: Cluster, balancers: Iterable[str], *, name: str) -> None:
-        self._clients = [S3(cluster.endpoint(balancer), MODES["today-default"]) for balancer in balancers]
+        self._ledger = Ledger(cluster.spec.seed)
+        self._clients = [LedgerClient(S3(cluster.endpoint(b)), self._ledger, bucket=BUCKET) for b in balancers]
         self._turns = itertools.cycle(self._clients)
         self._numbers = itertools.count()
-        self._ledger = Ledger(cluster.spec.seed)
         self._name = name
         self._answers: list[Answer] = []
-        self._clients[0].create_bucket(BUCKET)
+        self._clients[0].create_bucket()
 
     def step(self) -> None:
         """One write, and one read of the same key."""
         key = f"{self._name}/{next(self._numbers)}"
         client = next(self._turns)
-        body = self._ledger.payload(key, SIZE)
-        write = self._ledger.begin(key, body)
-        reply = client.put(BUCKET, key, body)
-        if reply.ok:
-            self._ledger.ack(write)
-        elif 400 <= reply.status < 500:
-            self._ledger.refuse(write)
+        reply = client.put(key, self._ledger.payload(key, SIZE))
         self._answers.append(Answer(f"PUT /{BUCKET}/{key}", reply, "right" if reply.ok else "error"))
-        self._answers.append(self._read(client, key))
+        self._answers.append(_answer(client.get(key)))
 
     def answers(self) -> tuple[Answer, ...]:
         """Every write and read so far."""
@@ -101,7 +97,7 @@ class S3Traffic:
 
     def scan(self) -> tuple[Answer, ...]:
         """Read every key that was written, through every balancer."""
-        found = tuple(self._read(client, key) for key in sorted(self._ledger.keys()) for client in self._clients)
+        found = tuple(_answer(client.get(key)) for key in sorted(self._ledger.keys()) for client in self._clients)
         self._answers += found
         return found
 
@@ -110,11 +106,9 @@ class S3Traffic:
         for client in self._clients:
             client.close()
 
-    def _read(self, client: S3, key: str) -> Answer:
-        reply = client.get(BUCKET, key)
-        absent = reply.status == 404
-        outcome = reply.body if reply.ok else None if absent else OSError(reply.code or "no reply")
-        return Answer(f"GET /{BUCKET}/{key}", reply, self._ledger.check(key, outcome))
+
+def _answer(found: Stored) -> Answer:
+    return Answer(f"GET /{BUCKET}/{found.key}", found.reply, found.verdict)
 
 
 def traffic_for(cluster: Cluster, link: Link, *, name: str) -> Traffic:

@@ -110,8 +110,10 @@ def test_dangerous_ones():
 
 
 def test_luck_is_no_catch():
-    """A parse error alone is luck; beside a real check, or without any detection, it is not."""
+    """Parse errors alone, a node's or a client's, are luck; beside a real check, or without any, they are not."""
     assert by_luck(["parse"])
+    assert by_luck(["client:parse", "parse"])
+    assert not by_luck(["client:parse", "client:checksum"])
     assert not by_luck(["parse", "gossip-crc"])
     assert not by_luck([])
 
