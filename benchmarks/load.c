@@ -139,7 +139,7 @@ static int up(struct sockaddr_in a, long bytes, int frame) {
     long sent = 0;
     for (; sent < bytes; sent += frame) whole(fd, data, (size_t)frame, 1);
     for (long answers = sent / MIB; answers > 0; answers--) whole(fd, data, 1, 0);
-    printf("%.1f\n", (double)sent / (now() - start) / 1e6);
+    printf("%.4f\n", (double)sent / (now() - start) / 1e6);
     return 0;
 }
 
