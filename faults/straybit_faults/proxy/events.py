@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -77,4 +78,4 @@ class EventLog:
         """Events numbered `seq` and later, at most `limit`."""
         first = self.next - len(self.events)
         start = max(0, seq - first)
-        return [self.events[index] for index in range(start, min(len(self.events), start + limit))]
+        return list(itertools.islice(self.events, start, start + limit))

@@ -73,10 +73,6 @@ class ReceiptBook:
         """Keep a receipt."""
         self.receipts.append(receipt)
 
-    def find(self, query: ReceiptQuery) -> list[Receipt]:
-        """Receipts that the query asks for, oldest first."""
-        return [receipt for receipt in self.receipts if query.wants(receipt)]
-
 
 class DeliveryWatch:
     """Receipts of one direction of one connection that are not delivered yet."""

@@ -145,6 +145,19 @@ def test_receipts_by_query(upstream: Any, proxy: Any) -> None:
     assert requests.get(url(proxy, "/receipts"), params={"since": "x"}, timeout=5).status_code == 400
 
 
+def test_thousands_of_receipts_are_one_array(upstream: Any, proxy: Any) -> None:
+    """However many portions they are encoded in."""
+    aim = {"wire": "framed", "message": "frame", "field": "payload", "bit": 0, "rate": 1.0}
+    proxy.add_toxic(upstream.name, "bitflip", aim)
+    client, server = upstream.connect()
+    client.sendall(b"\0\0\0\1@" * 1500)
+    got = b""
+    while len(got) < 7500:
+        got += server.recv(65_536)
+    assert got == b"\0\0\0\1A" * 1500
+    assert [receipt.ordinal for receipt in proxy.receipts(upstream.name)] == list(range(1500))
+
+
 def test_a_toxic_of_create_acts_on_the_first_byte(proxy: Any) -> None:
     """No connection slips through between two calls."""
     with socket.create_server(("127.0.0.1", 0)) as far:
@@ -232,7 +245,7 @@ def test_slow_requests_wait_alone(proxy: Any) -> None:
 
 
 def test_many_calls_at_once_are_all_answered(upstream: Any, proxy: Any) -> None:
-    """A thousand calls, and data goes on meanwhile."""
+    """Hundreds of calls, and data goes on meanwhile."""
     client, server = upstream.connect()
     with ThreadPoolExecutor(16) as pool:
         calls = [pool.submit(requests.get, url(proxy, "/proxies"), timeout=30) for _ in range(300)]
