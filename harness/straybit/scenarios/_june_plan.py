@@ -9,17 +9,19 @@ from collections import Counter
 import msgspec
 
 from straybit.clients import MODES
+from straybit.ledger_client import BUCKET
 from straybit_faults.draw import Draw, draw
 from straybit_faults.wire import Direction
 from straybit_nodes.topology import Kind, Topology
 
 __all__ = ["CONTROL_RATE", "RATE", "JunePlan", "Write", "june_plan"]
 
-RATE = 0.4
-"""Share of the bodies that the faulty balancer damages."""
-CONTROL_RATE = 0.05
-"""Share that it treats the same way but for the damage: about one trial in ten."""
+RATE = 0.5
+"""Share of the bodies that the faulty balancer damages: so many that `REQUESTS` are nearly always enough."""
+CONTROL_RATE = 0.1
+"""Share that it treats the same way but for the damage."""
 REQUESTS = 300
+"""Writes at least; no more than it takes for the rest, since a demo has a minute for four runs."""
 DAMAGED = 24
 DAMAGED_PER_MODE = 2
 COVERED = 12
@@ -27,7 +29,6 @@ COVERED = 12
 CONTROLS = 2
 SIZES = (256, 4096)
 """Bytes of an object, drawn evenly."""
-BUCKET = "straybit"
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class JunePlan(msgspec.Struct, frozen=True):
-    """`balancer` is the faulty one; `writes` are in order, and every third is read back at once."""
+    """`balancer` is the faulty one; `writes` are in the order in which they are begun."""
 
     balancer: str
     seed: int
@@ -102,9 +103,8 @@ def june_plan(topology: Topology, seed: int, *, unit: str = "byte") -> JunePlan:
 
 def _enough(writes: list[Write]) -> bool:
     hit = Counter(write.mode for write in writes if write.verdict == "hit")
-    controls = sum(write.verdict == "control" for write in writes)
     covered = sum(hit[mode.name] for mode in MODES.values() if mode.checksum)
     spread = all(hit[mode] >= DAMAGED_PER_MODE for mode in MODES)
-    return (
-        len(writes) * 4 // 3 >= REQUESTS and hit.total() >= DAMAGED and covered >= COVERED and spread and controls >= 2
-    )
+    controls = sum(write.verdict == "control" for write in writes)
+    damaged = hit.total() >= DAMAGED and covered >= COVERED and spread
+    return len(writes) >= REQUESTS and damaged and controls >= CONTROLS
