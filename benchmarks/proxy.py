@@ -244,6 +244,25 @@ def idle_crowd(bench: Bench, connections: int, count: int) -> dict[str, float]:
     return {"connections": connections, "held": held, "alone_us": alone, "crowded_us": crowded}
 
 
+def disturbed(bench: Bench, count: int) -> dict[str, float]:
+    """The p99 of a round trip on one link alone, and beside stuck peers, a dead upstream and deaf API clients."""
+    port = bench.targets["ours"]["echo"]
+    alone = [bench.run("rtt", port, 3000)[1] for _ in range(count)]
+    dead = bench.proxy("ours", "dead", free_port())
+    with contextlib.ExitStack() as stack:
+        stalled = [str(bench.load), "stall", "127.0.0.1", str(bench.targets["ours"]["source"]), "50"]
+        holder = stack.enter_context(running(stalled))
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        for _ in range(50):
+            deaf = stack.enter_context(socket.create_connection(("127.0.0.1", bench.apis["ours"])))
+            deaf.sendall(b"GET /proxies HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        for _ in range(200):
+            stack.enter_context(socket.create_connection(("127.0.0.1", dead)))
+        beside = [bench.run("rtt", port, 3000)[1] for _ in range(count)]
+    return {"alone_p99_us": statistics.median(alone), "disturbed_p99_us": statistics.median(beside)}
+
+
 def toxic_errors(bench: Bench, names: list[str], count: int) -> dict[str, dict[str, float]]:
     """How far a latency of 100 ms and a bandwidth of 1,000 KB/s are off; the servers take turns."""
     socks = {name: slowed(bench, name) for name in names}
@@ -350,7 +369,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         results["rows"] = report(results)
         results["toxics"] = toxic_errors(bench, proxies, 100)
         results["crowd"] = idle_crowd(bench, options.crowd, 5)
-        for key in ("toxics", "idle_kb", "stalled_kb", "crowd"):
+        results["disturbed"] = disturbed(bench, 5)
+        for key in ("toxics", "idle_kb", "stalled_kb", "crowd", "disturbed"):
             print(f"{key}: {json.dumps(results[key])}")
         return results
 
