@@ -138,16 +138,16 @@ def test_a_reordered_datagram_without_a_successor_still_arrives(udp: UdpLink) ->
 
 
 def test_delay_is_each_datagrams_own(udp: UdpLink) -> None:
-    """80 ms, for the direction that was asked for."""
-    udp.proxy.add_toxic(udp.name, "latency", {"latency": 80}, stream="downstream")
+    """300 ms, for the direction that was asked for."""
+    udp.proxy.add_toxic(udp.name, "latency", {"latency": 300}, stream="downstream")
     client = udp.client()
     start = time.monotonic()
     client.send(b"up")
     _, back = udp.far.recvfrom(100)
-    assert time.monotonic() - start < 0.07
+    assert time.monotonic() - start < 0.25
     udp.far.sendto(b"down", back)
     assert client.recv(100) == b"down"
-    assert time.monotonic() - start >= 0.08
+    assert time.monotonic() - start >= 0.3
 
 
 def test_fields_of_other_wires_are_found_in_datagrams(udp: UdpLink) -> None:
