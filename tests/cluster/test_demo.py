@@ -102,6 +102,33 @@ def test_july_undefended_goes_as_published(demo):
     assert sorted(trial.flips) == sorted(july_plan(Topology(), SEED).lines())
 
 
+def down(series, since_s, until_s):
+    """Whether less than 5 % of a region's requests succeeded over some 5 s between those moments."""
+    bins = [b for b in zip(series.at_s, series.ok, series.total, strict=True) if since_s <= b[0] <= until_s - 0.5]
+    windows = [bins[n : n + 10] for n in range(len(bins) - 9)]
+    return any(sum(ok for _, ok, _ in window) < 0.05 * sum(total for *_, total in window) for window in windows)
+
+
+def test_julys_outage_is_in_the_measurements(demo):
+    """Below 5 % in each region for 5 s after the last flip, for 5 s again after the restarts, and back to all."""
+    july = demo["runs"]["july-2008-none"]
+    phases = {phase.name: phase for phase in july.timeline}
+    (trial,) = [t for t in july.trials if t.kind == "fault"]
+    last_s = max(receipt.sent for receipt in trial.receipts)
+    rolling, staged = phases["rolling restart"], phases["staged restore"]
+    restarts = [stage for stage in july.restore if stage.name.startswith("restart ")]
+    assert len(restarts) == 11
+    restarted_s = restarts[-1].until_s - 0.5
+    assert set(july.measurements.requests) == {"eu", "us"}
+    for series in july.measurements.requests.values():
+        assert down(series, last_s, rolling.at_s)
+        assert down(series, restarted_s, staged.at_s)
+        bins = zip(series.at_s, series.ok, series.total, strict=True)
+        end = [(ok, total) for at_s, ok, total in bins if at_s > staged.until_s]
+        assert len(end) >= 3
+        assert all(ok == total for ok, total in end)
+
+
 def test_july_defended_does_not_feel_it(demo):
     """Every flipped message is refused by gossip-crc within budget, nothing is believed, every request succeeds."""
     july = demo["runs"]["july-2008-2008"]
