@@ -54,13 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Settle the seed once; xdist's workers are told the controller's."""
     told = getattr(config, "workerinput", {}).get("straybit_seed")
     text = setting(config, "seed") if told is None else str(told)
-    if text != "random" and not text.isdigit():
+    if text != "random" and not (text.isascii() and text.isdigit()):
         raise pytest.UsageError(f"--straybit-seed {text!r} is neither a number nor random")
     config.stash[SEED] = random.SystemRandom().randrange(2**32) if text == "random" else int(text)
 
 
 SEED: pytest.StashKey[int] = pytest.StashKey()
 REPLAY: pytest.StashKey[str] = pytest.StashKey()
+PLAYED: pytest.StashKey[dict[str, object]] = pytest.StashKey()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -107,7 +108,7 @@ def straybit_budgets(pytestconfig: pytest.Config) -> dict[str, float]:
     try:
         return budgets_with(text for text in setting(pytestconfig, "budgets").split(",") if text)
     except ValueError as error:
-        raise pytest.UsageError(f"--straybit-budgets: {error}") from None
+        pytest.fail(f"straybit_budgets: {error}", pytrace=False)
 
 
 @pytest.fixture
@@ -156,7 +157,13 @@ def cluster(
     straybit_steady: Any,  # noqa: ANN401 - None or a user's own probe
 ) -> Iterator[Cluster]:
     """The reference cluster, proved clean or started again for each test."""
-    found = straybit_clusters.get(straybit_target, straybit_backend, straybit_defences, straybit_seed)
+    request.node.stash[PLAYED] = {
+        "defences": straybit_defences,
+        "backend": straybit_backend,
+        "seed": straybit_seed,
+        "budgets": _unusual(straybit_budgets),
+    }
+    found = _cluster_of(straybit_clusters, straybit_target, straybit_backend, straybit_defences, straybit_seed)
 
     def seen(replay: str) -> None:
         request.node.stash[REPLAY] = replay
@@ -169,28 +176,61 @@ def cluster(
         on_trial=seen,
     )
     yield found
-    for record in found.trials.records:
-        request.node.user_properties.append(("straybit", f"{record.outcome} {' '.join(record.flips)}"))
+    for trial in found.trials.made:
+        outcome = trial.record.outcome if trial.record is not None else "not judged"
+        request.node.user_properties.append(("straybit", f"{outcome} {' '.join(map(str, trial.flips))}"))
+
+
+def _unusual(budgets: dict[str, float]) -> str:
+    from straybit.budgets import BUDGETS  # noqa: PLC0415 - as above
+
+    return ",".join(f"{name}={value:g}s" for name, value in sorted(budgets.items()) if BUDGETS.get(name) != value)
+
+
+def _cluster_of(clusters: Clusters, target: Topology, backend: str, defences: str, seed: int) -> Cluster:
+    """A cluster; what stands in its way fails the test in plain words, without a traceback of ours."""
+    from straybit.backends import BackendError  # noqa: PLC0415 - as above
+
+    if not isinstance(seed, int) or seed < 0:
+        pytest.fail(f"straybit_seed is {seed!r}; it must be a number from 0 on", pytrace=False)
+    try:
+        return clusters.get(target, backend, defences, seed)
+    except ValueError as error:
+        why = f"straybit_defences: {error}"
+    except BackendError as error:
+        why = f"straybit: {error}"
+    pytest.fail(why, pytrace=False)
 
 
 # -- replay lines ----------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put a replay line on the report of every failure and error of a test that uses a cluster."""
     report = yield
     if report.failed and FIXTURE in getattr(item, "fixturenames", ()):
-        report.sections.append(("straybit replay", _replay_line(item)))
+        error = call.excinfo.value if call.excinfo is not None else None
+        report.sections.append(("straybit replay", _of_error(error) or item.stash.get(REPLAY, "") or _again(item)))
     return report
 
 
-def _replay_line(item: pytest.Item) -> str:
-    trial = item.stash.get(REPLAY, None)
-    if trial is not None:
-        return trial
-    options = [f"--straybit-{name}={setting(item.config, name)}" for name in ("defences", "backend")]
-    return shlex.join(["pytest", item.nodeid, *options, f"--straybit-seed={item.config.stash[SEED]}"])
+def _of_error(error: BaseException | None) -> str:
+    """The replay line of the trial whose expectation failed, which its exception carries."""
+    lines = str(error).splitlines() if isinstance(error, AssertionError) else []
+    said = [line.removeprefix("replay: ") for line in lines if line.startswith("replay: straybit ")]
+    return str(getattr(error, "replay", "") or next(iter(said), ""))
+
+
+def _again(item: pytest.Item) -> str:
+    """The same test again, with the values that its fixtures had."""
+    played = item.stash.get(PLAYED, {})
+    words = {name: str(played.get(name, setting(item.config, name))) for name in ("defences", "backend")}
+    words["seed"] = str(played.get("seed", item.config.stash[SEED]))
+    words["budgets"] = str(played.get("budgets", setting(item.config, "budgets")))
+    return shlex.join(["pytest", item.nodeid, *(f"--straybit-{name}={text}" for name, text in words.items() if text)])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -72,7 +72,10 @@ class Local(StrEnum):
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line of every journal. `bin_s` is the width of a `Sample`'s bin, in seconds."""
+    """The first line of every journal. `bin_s` is the width of a `Sample`'s bin, in seconds.
+
+    `servers` gives how many servers and balancers each region has; gossip nodes alone are servers without balancers.
+    """
 
     straybit: str
     command: str
@@ -85,6 +88,7 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     defences: tuple[str, ...] = ()
     recovery: str = ""
+    servers: dict[str, tuple[int, int]] = {}
     budgets: dict[str, float] = {}
     machine: dict[str, str] = {}
     bin_s: float = 0.5
@@ -109,7 +113,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests of one region that ended in the bin which starts at `at_s`."""
+    """Requests of one region that began in the bin which starts at `at_s`."""
 
     region: str
     at_s: float

@@ -35,7 +35,7 @@ __all__ = ["Controls", "Measurements", "RunResult", "Series", "decide", "exit_co
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests of one region over time: bin i starts at `at_s[i]` and saw `ok[i]` of `total[i]` succeed."""
+    """Requests of one region over time: of `total[i]` that began in bin i, from `at_s[i]` on, `ok[i]` succeeded."""
 
     at_s: tuple[float, ...]
     ok: tuple[int, ...]
@@ -72,6 +72,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     defences: tuple[str, ...] = ()
     recovery: str = ""
     seed: int = 0
+    servers: dict[str, tuple[int, int]] = {}
     budgets: dict[str, float] = {}
     machine: dict[str, str] = {}
     verdict: Verdict = Verdict.NO_VERDICT
@@ -171,10 +172,10 @@ def _reasons(records: Sequence[Record], damage: str) -> tuple[str, ...]:
 
 
 def _inherited(runs: Sequence[tuple[SubRun, RunResult]]) -> tuple[str, ...]:
+    """A run that was to fail, and failed, proves nothing either while something stood in its way."""
     return tuple(
         f"{sub.folder}: {reason}"
         for sub, result in runs
-        if result.verdict is Verdict.NO_VERDICT
         for reason in result.reasons
     )
 

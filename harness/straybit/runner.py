@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-from collections.abc import Callable
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from straybit import records
+from straybit.again import Setting, flips_again, run_again, sizes_of
 from straybit.backends import Backend, BackendError
-from straybit.budgets import BUDGETS
 from straybit.control import ControlError
 from straybit.journal import Journal
 from straybit.report import load_result, write_reports
@@ -24,11 +30,31 @@ from straybit_faults.client import ProxyError
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
-__all__ = ["RunOptions", "machine", "perform", "replay_line"]
+__all__ = [
+    "DEBUG",
+    "RunOptions",
+    "command_line",
+    "machine",
+    "on_record",
+    "perform",
+    "replay_line",
+    "run_id",
+    "started",
+]
+
+DEBUG = "STRAYBIT_DEBUG"
+"""Set in the environment, it shows tracebacks beside the one line that an error has."""
+
+_OUR_WORDS = (BackendError, ControlError, ProxyError, OSError)
+"""Errors whose messages are written for people."""
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says of one run. `defences` is the text as given, `names` what it stands for."""
+    """What the command line says of one run.
+
+    `defences` is the text as given, `names` what it stands for. `source` is the path of a scenario's file,
+    `flips` are the ids of those that are replayed. `run_id` is its folder's name unless it says otherwise.
+    """
 
     defences: str = "all"
     names: frozenset[str] = frozenset()
@@ -38,6 +64,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     budgets: dict[str, float] = {}
     topology: Topology = Topology()
     rules: Rules = Rules()
+    source: str = ""
+    flips: tuple[str, ...] = ()
+    run_id: str = ""
 
 
 def machine() -> dict[str, str]:
@@ -50,11 +79,32 @@ def machine() -> dict[str, str]:
     }
 
 
+def run_id(name: str, seed: int, *more: str) -> str:
+    """A new run's name, and by default its folder's: what was played, how, and when."""
+    words = (name, *(word.replace(",", "+") for word in more), str(seed), f"{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    return "-".join(words)
+
+
+def command_line() -> str:
+    """The command as it was given to this process."""
+    return shlex.join(["straybit", *sys.argv[1:]])
+
+
 def replay_line(scenario: str, options: RunOptions) -> str:
-    """The whole command that plays the same run again."""
-    parts = ["straybit", "run", scenario, "--defences", options.defences, "--recovery", options.recovery]
-    parts += ["--backend", options.backend, "--seed", str(options.seed)]
-    return " ".join([*parts, *(f"--budget {name}={value:g}s" for name, value in _unusual(options.budgets))])
+    """The whole command that plays the same again; empty where no command can."""
+    setting = Setting(
+        defences=options.names,
+        backend=options.backend,
+        seed=options.seed,
+        topology=options.topology,
+        budgets=options.budgets,
+    )
+    try:
+        if options.flips:
+            return flips_again(options.flips, setting)
+        return run_again(options.source or scenario, options.recovery, setting)
+    except ValueError:
+        return ""
 
 
 def perform(
@@ -63,37 +113,69 @@ def perform(
     backend: Backend,
     folder: Path,
     *,
-    command: str = "run",
+    command: str = "",
     progress: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
     """Play `scenario` once and leave journal, logs and reports in `folder`, which must not hold a journal yet.
 
-    Whatever goes wrong is on record as the reason for no verdict.
+    Whatever goes wrong while it is played, be it the scenario's own mistake, is on record as the reason for no verdict.
     KeyboardInterrupt is passed on when everything has been taken down and the reports are written.
+    Raises OSError where the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder / "journal.ndjson")
     try:
-        with Journal(folder / "journal.ndjson") as journal:
-            journal.write(_started(scenario, options, command))
-            try:
+        with journal:
+            journal.write(_started_by(scenario, options, command, options.run_id or folder.name))
+            with on_record(journal, scenario.name):
                 _play(scenario, options, backend, folder, journal, progress)
-            except (BackendError, ControlError, ProxyError, OSError, RuntimeError) as error:
-                journal.write(records.Error(what=f"{type(error).__name__}: {error}"))
-            except KeyboardInterrupt:
-                journal.write(records.Interrupted())
-                raise
-            except BaseException as error:
-                journal.write(records.Error(what=f"a defect of straybit: {error!r}"))
-                raise
-            finally:
-                journal.write(records.RunEnded())
-    finally:
-        write_reports(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what went wrong first is what counts
+            write_reports(folder)
+        raise
+    write_reports(folder)
     return load_result(folder)
 
 
-def _unusual(budgets: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted((name, value) for name, value in budgets.items() if BUDGETS[name] != value)
+@contextmanager
+def on_record(journal: Journal, what: str) -> Iterator[None]:
+    """Put what goes wrong inside into the journal, and end it. Only an interruption is passed on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        journal.write(records.Interrupted())
+        raise
+    except _OUR_WORDS as error:
+        journal.write(records.Error(what=f"{type(error).__name__}: {error}"))
+    except (Exception, SystemExit) as error:  # a scenario is anybody's code, and its mistakes are no verdict
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        said = " ".join(f"{type(error).__name__}: {error}".split("\n"))
+        journal.write(records.Error(what=f"{what} raised {said}{_where(error)}"))
+    finally:
+        journal.write(records.RunEnded())
+
+
+def started(scenario: str, *, command: str, id: str, backend: str, seed: int, **more: Any) -> records.RunStarted:  # noqa: ANN401 - members of the record
+    """The first line of a run's journal, as of now and here."""
+    return records.RunStarted(
+        straybit=version("straybit"),
+        command=command,
+        target="reference",
+        scenario=scenario,
+        backend=backend,
+        seed=seed,
+        run_id=id,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine(),
+        **more,
+    )
+
+
+def _where(error: BaseException) -> str:
+    """File and line that raised, the innermost."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _play(
@@ -132,22 +214,19 @@ def _play(
                 journal.write(records.LogLine(at_s=exit_.t - journal.start, service=exit_.service, what=what))
 
 
-def _started(scenario: Scenario, options: RunOptions, command: str) -> records.RunStarted:
-    now = datetime.now(UTC)
-    return records.RunStarted(
-        straybit=version("straybit"),
-        command=command,
-        target="reference",
-        scenario=scenario.name,
+def _started_by(scenario: Scenario, options: RunOptions, command: str, id: str) -> records.RunStarted:
+    replay = replay_line(scenario.name, options)
+    return started(
+        scenario.name,
+        command=command or replay,
+        id=id,
         backend=options.backend,
         seed=options.seed,
-        run_id=f"{scenario.name}-{options.defences.replace(',', '+')}-{options.seed}-{now:%Y%m%dT%H%M%S}",
-        date=now.isoformat(timespec="seconds"),
         defences=tuple(sorted(options.names)),
         recovery=options.recovery,
+        servers=sizes_of(options.topology),
         budgets=options.budgets,
-        machine=machine(),
         bin_s=BIN_S,
-        replay=replay_line(scenario.name, options),
+        replay=replay,
         not_tested=scenario.not_tested,
     )

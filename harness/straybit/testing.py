@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from types import TracebackType
@@ -10,7 +9,7 @@ from typing import Self
 
 import msgspec
 
-from straybit import records
+from straybit.again import Setting, flips_again
 from straybit.backends import Backend
 from straybit.backends.choose import open_backend
 from straybit.cluster import Cluster
@@ -44,8 +43,10 @@ class Clusters:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._drop()
-        self._stack.__exit__(kind, error, trace)
+        try:
+            self._drop()
+        finally:
+            self._stack.__exit__(kind, error, trace)
 
     def get(self, topology: Topology, backend: str, defences: str, seed: int) -> Cluster:
         """The kept cluster when it is of that kind and proved clean, else one started afresh.
@@ -74,14 +75,12 @@ class Clusters:
     ) -> Trials:
         """What `cluster.trial` makes trials with, for one test."""
         assert self._kept is not None, "a cluster comes first"
-        wanted, cluster = self._kept
-        replay = f"--defences {wanted.defences} --backend {wanted.backend} --seed {wanted.seed}"
-        return Trials(cluster, id=id, budgets=budgets, traffic=traffic, steady=steady, replay=replay, on_trial=on_trial)
+        return Trials(self._kept[1], id=id, budgets=budgets, traffic=traffic, steady=steady, on_trial=on_trial)
 
     def _drop(self) -> None:
         if self._kept is not None:
-            self._kept[1].close()
-            self._kept = None
+            (_, cluster), self._kept = self._kept, None
+            cluster.close()
 
 
 class Trials:
@@ -95,7 +94,6 @@ class Trials:
         budgets: dict[str, float] | None = None,
         traffic: Traffic | None = None,
         steady: Callable[[Cluster], Iterable[str]] | None = None,
-        replay: str = "",
         on_trial: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._cluster = cluster
@@ -103,18 +101,32 @@ class Trials:
         self._budgets = budgets
         self._traffic = traffic
         self._steady = steady
-        self._replay = replay
         self._on_trial = on_trial
         self._made: list[Trial] = []
 
     @property
-    def records(self) -> tuple[records.Trial, ...]:
-        """Records of the trials that are over."""
-        return tuple(trial.record for trial in self._made if trial.record is not None)
+    def made(self) -> tuple[Trial, ...]:
+        """Every trial, in order; one that an exception ended has no record."""
+        return tuple(self._made)
+
+    def _again(self, flips: tuple[Flip, ...]) -> str:
+        """The replay line; empty where no command has the test's own traffic, probe or topology."""
+        spec = self._cluster.spec
+        setting = Setting(
+            defences=spec.defences,
+            backend=self._cluster.backend,
+            seed=spec.seed,
+            topology=spec.topology,
+            budgets=self._budgets or {},
+        )
+        try:
+            return "" if self._traffic or self._steady else flips_again(flips, setting)
+        except ValueError:
+            return ""
 
     def __call__(self, *flips: Flip, title: str = "") -> Trial:
         """A trial of these flips. Raises FlipIdError, naming what there is, for one that cannot be."""
-        replay = f"straybit replay {shlex.join(map(str, flips))} {self._replay}"
+        replay = self._again(flips)
         self._on_trial(replay)
         trial = Trial(
             self._cluster,

@@ -125,7 +125,7 @@ def test_fixtures_can_be_overridden(run):
 
         @pytest.fixture
         def straybit_steady():
-            return lambda cluster: ["the probe says no"] if cluster.topology.storage else []
+            return lambda cluster: ["the probe says no"] if cluster.topology.storage else cluster.disagreements()
 
         def test_poison(cluster):
             with cluster.trial(BitFlip("gossip-1:gossip-2", message="state", field="status", bit=1)) as trial:
@@ -166,16 +166,119 @@ def test_a_probe_that_says_no_makes_the_trial_invalid(run):
     result.assert_outcomes(passed=1)
 
 
-def test_an_error_has_a_replay_line_too(run):
-    """A cluster that cannot be had is an error with one line that plays the test again."""
-    result = run(DETECTED, "--straybit-defences=nonsense")
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("defences=nonsense", "straybit_defences: unknown defence nonsense; choose from none, 2008, all*"),
+        ("backend=paper", "straybit: there is no backend 'paper'; choose from process*"),
+        ("budgets=lunch=5s", "straybit_budgets: budget 'lunch=5s' is not NAME=SECONDS*"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_clear_line(run, option, says):
+    """A cluster that cannot be had is an error without a traceback, and one line that plays the test again."""
+    result = run(DETECTED, f"--straybit-{option}")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(
-        [
-            "*ValueError: unknown defence nonsense; choose from none, 2008, all*",
-            "pytest *::test_detected --straybit-defences=nonsense --straybit-backend=process --straybit-seed=0",
-        ]
+    result.stdout.fnmatch_lines([says])
+    result.stdout.no_fnmatch_line("*pytest_plugin.py:*")
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.fnmatch_lines([f"pytest *::test_detected *--straybit-{option}*"])
+
+
+def test_a_cluster_that_does_not_start_says_its_last_words(run):
+    """A backend's error is told as it is, with what the node wrote last, and without a traceback of ours."""
+    result = run(
+        """
+        import pytest
+        from straybit.backends import BackendError
+
+        class Broken:
+            def get(self, *_):
+                raise BackendError("gossip-1 ended with status 1\\n  out of memory")
+
+        @pytest.fixture(scope="session")
+        def straybit_clusters():
+            return Broken()
+
+        def test_nothing(cluster):
+            pass
+        """
     )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["straybit: gossip-1 ended with status 1", "  out of memory"])
+    result.stdout.no_fnmatch_line("*BackendError*")
+
+
+def test_the_line_of_a_test_has_its_fixtures_values(run):
+    """Where no trial was made, the line that plays the test again says what its fixtures said, not the options."""
+    result = run(
+        """
+        import pytest
+        from straybit_nodes.topology import Topology
+
+        @pytest.fixture
+        def straybit_target():
+            return Topology.gossip_only(2)
+
+        @pytest.fixture
+        def straybit_defences():
+            return "gossip-crc"
+
+        @pytest.fixture
+        def straybit_seed():
+            return 41
+
+        @pytest.fixture
+        def straybit_budgets():
+            return {"recovered": 0.5}
+
+        def test_wrong(cluster):
+            raise RuntimeError("no trial")
+        """
+    )
+    result.assert_outcomes(failed=1)
+    words = "--straybit-defences=gossip-crc --straybit-backend=process --straybit-seed=41 --straybit-budgets=recovered="
+    result.stdout.fnmatch_lines([f"pytest *::test_wrong {words}0.5s"])
+
+
+def test_the_line_is_of_the_trial_that_failed(run, pytester):
+    """Of several trials the one whose expectation failed is played again, with the size of its cluster.
+
+    Each leaves its outcome and flip in JUnit, one that an exception ended too.
+    """
+    result = run(
+        """
+        import pytest
+        from straybit import BitFlip
+        from straybit_nodes.topology import Topology
+
+        @pytest.fixture
+        def straybit_target():
+            return Topology.gossip_only(3)
+
+        @pytest.fixture
+        def straybit_budgets():
+            return {"detected": 1.5}
+
+        def test_two(cluster):
+            with cluster.trial(BitFlip("gossip-1:gossip-2", message="state", field="load", bit=1)) as first:
+                pass
+            with cluster.trial(BitFlip("gossip-2:gossip-3", message="state", field="load", bit=1)):
+                pass
+            first.expect_outcome("SILENT")
+
+        def test_thrown(cluster):
+            with cluster.trial(BitFlip("gossip-1:gossip-2", message="state", field="load", bit=2)):
+                raise RuntimeError("in the block")
+        """,
+        "--junitxml=junit.xml",
+    )
+    result.assert_outcomes(failed=2)
+    options = "--defences 2008 --backend process --seed 0 --budget detected=1.5s --gossip-only 3"
+    lines = [f"straybit replay 1/gossip-1:gossip-2/up/state/0/load/{bit} {options}" for bit in (1, 2)]
+    assert (pytester.path / "straybit-out" / "replay.txt").read_text().splitlines() == lines
+    junit = (pytester.path / "junit.xml").read_text()
+    for said in ("DETECTED 1/gossip-2:gossip-3/up/state/0/load/1", "not judged 1/gossip-1:gossip-2/up/state/0/load/2"):
+        assert f'<property name="straybit" value="{said}"' in junit
 
 
 def test_ini_twins(run, pytester):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from importlib import import_module
 from importlib.metadata import version
 
@@ -47,7 +49,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with the contract's codes: 2 for anything that is no verdict."""
+    """Run the command line and exit with the contract's codes: 2 for anything that is no verdict.
+
+    Every error is one line; the environment variable STRAYBIT_DEBUG adds the traceback.
+    """
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -61,4 +66,14 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 2
+    except Exception as error:
+        _say(error)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(error: Exception) -> None:
+    if os.environ.get("STRAYBIT_DEBUG"):
+        traceback.print_exc()
+    text = str(error) if isinstance(error, OSError) else f"a defect of straybit: {type(error).__name__}: {error}"
+    click.echo(f"straybit: {' '.join(text.split())}", err=True)

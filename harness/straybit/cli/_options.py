@@ -11,8 +11,17 @@ import click
 from straybit.backends.choose import BACKENDS
 from straybit.budgets import budgets_with
 from straybit_nodes.defences import parse_defences
+from straybit_nodes.topology import Topology
 
-__all__ = ["checked", "fresh_folder", "run_options"]
+__all__ = [
+    "checked",
+    "defences_option",
+    "fresh_folder",
+    "read_budgets",
+    "read_size",
+    "run_options",
+    "size_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +34,8 @@ def checked(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Param
             return tuple(map(parse, value)) if isinstance(value, tuple) else parse(value)
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
+        except SystemExit:
+            raise click.BadParameter(f"{value} ends the program when it is loaded; it must only define") from None
 
     return callback
 
@@ -67,6 +78,25 @@ def defences_option(command: F) -> F:
     )(command)
 
 
+def size_options(command: F) -> F:
+    """Add `--servers` and `--balancers`."""
+    servers = click.option(
+        "--servers", type=(int, int), default=(3, 5), show_default=True, help="Servers in eu and us."
+    )
+    balancers = click.option(
+        "--balancers", type=(int, int), default=(1, 2), show_default=True, help="Balancers in eu and us."
+    )
+    return servers(balancers(command))
+
+
+def read_size(servers: tuple[int, int], balancers: tuple[int, int]) -> Topology:
+    """The topology of these sizes, each of eu and us. Raises click.BadParameter."""
+    try:
+        return Topology.sized(eu=(servers[0], balancers[0]), us=(servers[1], balancers[1]))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--servers") from None
+
+
 def read_budgets(texts: tuple[str, ...]) -> dict[str, float]:
     """The budgets with those given on the command line. Raises click.BadParameter."""
     try:
@@ -76,8 +106,15 @@ def read_budgets(texts: tuple[str, ...]) -> dict[str, float]:
 
 
 def fresh_folder(out: Path | None, name: str) -> Path:
-    """The folder for a run's files. Raises click.BadParameter when it holds a run already."""
+    """The folder for a run's files, made. Raises click.BadParameter where it cannot be, or holds a run already."""
     folder = out or Path("straybit-out") / name
+    if folder.exists() and not folder.is_dir():
+        raise click.BadParameter(f"{folder} is no folder; name another one, or none", param_hint="--out")
     if (folder / "journal.ndjson").exists():
         raise click.BadParameter(f"{folder} holds a run already; name another folder, or remove it", param_hint="--out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{folder} cannot be made: {error.strerror}; name another folder"
+        raise click.BadParameter(why, param_hint="--out") from None
     return folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,10 +10,13 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from straybit.records import Phase
+from straybit.report import facts
+from straybit.report.figures import budget_of
 from straybit.report.terminal import print_result
 from straybit.result import RunResult
 
-__all__ = ["Screen"]
+__all__ = ["Line", "Screen"]
 
 
 class Screen:
@@ -24,12 +27,15 @@ class Screen:
         self.console = Console(stderr=as_json, highlight=False)
 
     @contextmanager
-    def live(self, title: str) -> Iterator[_Line]:
-        """A live line with the phase and the time it has taken; removed when the run is over."""
+    def live(self, title: str, budgets: Mapping[str, float]) -> Iterator[Line]:
+        """A live line with the phase, its budget where it has one, and the time it has taken; gone with the run."""
         columns = (SpinnerColumn(), TextColumn("[bold]{task.description}"), TextColumn("{task.fields[phase]}"))
         progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+        if not self.console.is_terminal:
+            yield Line(progress, title, budgets, plain=self.console)
+            return
         with progress:
-            yield _Line(progress, title, plain=None if self.console.is_terminal else self.console)
+            yield Line(progress, title, budgets)
 
     def show(self, result: RunResult, folder: Path) -> None:
         """The table of phases, the verdict, and where the report is; or the result alone, as JSON."""
@@ -42,14 +48,21 @@ class Screen:
         print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())  # noqa: T201 - what --json is for
 
 
-class _Line:
-    def __init__(self, progress: Progress, title: str, plain: Console | None) -> None:
+class Line:
+    """What a run reports its phases to."""
+
+    def __init__(
+        self, progress: Progress, title: str, budgets: Mapping[str, float], plain: Console | None = None
+    ) -> None:
         self._progress = progress
         self._plain = plain
         self._title = title
+        self._budgets = budgets
         self._task = progress.add_task(title, phase="", total=None)
 
     def __call__(self, phase: str) -> None:
-        self._progress.update(self._task, phase=phase)
+        budget = budget_of(Phase(name=phase, at_s=0, until_s=0), dict(self._budgets))
+        text = phase if budget is None else f"{phase}, budget {facts.seconds(budget)}"
+        self._progress.reset(self._task, phase=text)
         if self._plain is not None:
-            self._plain.print(f"{self._title}: {phase}")
+            self._plain.print(f"{self._title}: {text}")

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import msgspec
+from click.core import ParameterSource
 
+from straybit.again import topology_of
 from straybit.backends.choose import open_backend
-from straybit.cli._options import defences_option, fresh_folder, read_budgets, run_options
+from straybit.cli._options import (
+    defences_option,
+    fresh_folder,
+    read_budgets,
+    read_size,
+    run_options,
+    size_options,
+)
 from straybit.cli._screen import Screen
 from straybit.records import Trial
 from straybit.report import load_result
 from straybit.result import RunResult, exit_code
-from straybit.runner import RunOptions, perform
+from straybit.runner import RunOptions, command_line, perform, run_id
 from straybit.scenarios import Scenario, find_scenario
 from straybit.scenarios.single import single
 from straybit_faults.flip import Flip, FlipIdError
@@ -22,12 +32,19 @@ from straybit_nodes.topology import Topology
 
 __all__ = ["command"]
 
+_FLIP = re.compile(r"[0-9]+/")
+"""How a flip id begins, in this schema and in any other; no trial's id does."""
+_OF_THE_RUN = ("defences", "seed", "backend", "budgets", "servers", "balancers", "gossip_only")
+"""Options that a trial's run brings with it."""
+
 
 @click.command("replay")
 @click.argument("ids", nargs=-1, required=True, metavar="TRIAL|FLIP...")
 @click.option("--run", "run_", type=click.Path(path_type=Path), help="Folder of the run that has the trial [newest].")
 @click.option("--target", type=click.Choice(["reference"]), default="reference", show_default=True)
 @click.option("--scenario", type=click.Choice(["single"]), default="single", show_default=True)
+@click.option("--gossip-only", type=int, metavar="NODES", help="So many gossip nodes, without storage or balancers.")
+@size_options
 @defences_option
 @run_options
 def command(
@@ -35,6 +52,9 @@ def command(
     run_: Path | None,
     target: str,
     scenario: str,
+    gossip_only: int | None,
+    servers: tuple[int, int],
+    balancers: tuple[int, int],
     defences: tuple[str, frozenset[str]],
     backend: str,
     seed: int,
@@ -44,36 +64,76 @@ def command(
 ) -> None:
     """Play one trial again and say whether it ends the same.
 
-    A TRIAL's id is looked up in a run's folder, and brings scenario, defences and seed with it.
-    One or more FLIP ids are injected together, one after another by their own links, under the options given here.
+    A TRIAL's id is looked up in a run's folder, and brings scenario, defences, sizes, budgets and seed with it.
+
+    A FLIP's id is injected under the options given here.
+    Several make one trial: all are armed at once, and each waits for the message on its own link.
     """
     screen = Screen(as_json=as_json)
-    options = RunOptions(
-        defences=defences[0], names=defences[1], backend=backend, seed=seed, budgets=read_budgets(budgets)
-    )
-    if len(ids) == 1 and "/up/" not in ids[0] and "/down/" not in ids[0]:
+    if len(ids) == 1 and not _FLIP.match(ids[0]):
+        _refuse_options()
         sys.exit(_again(ids[0], _find(ids[0], run_), screen, out))
-    try:
-        play = single(tuple(map(Flip.parse, ids)), Topology())
-    except FlipIdError as error:
-        raise click.BadParameter(str(error), param_hint="FLIP") from None
-    folder = fresh_folder(out, f"replay-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    with open_backend(backend) as runner, screen.live("replay") as progress:
-        result = perform(play, options, runner, folder, command="replay", progress=progress)
+    topology = read_size(servers, balancers) if gossip_only is None else _gossip_only(gossip_only)
+    options = RunOptions(
+        defences=defences[0],
+        names=defences[1],
+        recovery="none",
+        backend=backend,
+        seed=seed,
+        budgets=read_budgets(budgets),
+        topology=topology,
+        flips=ids,
+        run_id=run_id("replay", seed),
+    )
+    result, folder = _play(_single(ids, topology), options, screen, out, "replay")
     screen.show(result, folder)
     for trial in result.trials:
-        screen.console.print(f"outcome {trial.outcome}: {trial.why}")
+        screen.console.print(f"outcome {trial.outcome}: {trial.why}", soft_wrap=True, markup=False)
     sys.exit(exit_code(result.verdict))
+
+
+def _refuse_options() -> None:
+    """Raises click.UsageError for an option that would contradict the trial's own run."""
+    context = click.get_current_context()
+    given = [p for p in context.command.params if p.name in _OF_THE_RUN]
+    for parameter in given:
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{parameter.opts[0]} goes with a flip id: a trial is played again as its run was; leave it out"
+            )
+
+
+def _gossip_only(nodes: int) -> Topology:
+    try:
+        return Topology.gossip_only(nodes)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--gossip-only") from None
+
+
+def _single(ids: tuple[str, ...], topology: Topology) -> Scenario:
+    """One trial of these flips. Raises click.BadParameter."""
+    try:
+        return single(tuple(map(Flip.parse, ids)), topology)
+    except FlipIdError as error:
+        raise click.BadParameter(str(error), param_hint="FLIP") from None
+
+
+def _play(
+    scenario: Scenario, options: RunOptions, screen: Screen, out: Path | None, title: str
+) -> tuple[RunResult, Path]:
+    folder = fresh_folder(out, options.run_id)
+    with open_backend(options.backend) as runner, screen.live(title, options.budgets) as progress:
+        return perform(scenario, options, runner, folder, command=command_line(), progress=progress), folder
 
 
 def _find(trial: str, folder: Path | None) -> RunResult:
     """The run that has this trial. Raises click.BadParameter."""
-    folders = [folder] if folder else sorted(Path("straybit-out").glob("**/result.json"), key=_age, reverse=True)
+    if folder is not None and not (folder / "journal.ndjson").is_file():
+        raise click.BadParameter(f"{folder} has no journal.ndjson", param_hint="--run")
+    journals = Path("straybit-out").glob("**/journal.ndjson")
+    folders = [folder] if folder else [path.parent for path in sorted(journals, key=_age, reverse=True)]
     for place in folders:
-        path = place if place.is_dir() else place.parent
-        if not (path / "journal.ndjson").exists():
-            raise click.BadParameter(f"{path} has no journal.ndjson", param_hint="--run")
-        result = load_result(path)
+        result = load_result(place)
         if any(t.id == trial for t in result.trials):
             return result
     where = folder or "straybit-out"
@@ -86,6 +146,21 @@ def _age(path: Path) -> float:
 
 def _again(trial: str, before: RunResult, screen: Screen, out: Path | None) -> int:
     """Play the trial's whole run again; 0 when the trial ends the same, 1 when not, 2 when it was invalid."""
+    scenario, options = _as_before(before, trial)
+    result, folder = _play(scenario, options, screen, out, f"replay {trial}")
+    screen.show(result, folder)
+    then, now = _trial(before, trial), _trial(result, trial)
+    agrees = now is not None and then is not None and now.outcome is then.outcome
+    said = f"{then and then.outcome} then, {now.outcome if now else 'not there'} now"
+    same = "the same" if agrees else "not the same"
+    screen.console.print(f"trial {trial}: {same}: {said}", soft_wrap=True, markup=False)
+    if now is None or now.outcome == "INVALID":
+        return 2
+    return 0 if agrees else 1
+
+
+def _as_before(before: RunResult, trial: str) -> tuple[Scenario, RunOptions]:
+    """What was played then, and how. Raises click.UsageError for a scenario that came from a file."""
     options = RunOptions(
         defences=",".join(before.defences) or "none",
         names=frozenset(before.defences),
@@ -93,30 +168,17 @@ def _again(trial: str, before: RunResult, screen: Screen, out: Path | None) -> i
         backend=before.backend,
         seed=before.seed,
         budgets=dict(before.budgets),
+        topology=topology_of(before.servers),
+        run_id=run_id("replay", before.seed),
     )
-    folder = fresh_folder(out, f"replay-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    with open_backend(before.backend) as runner, screen.live(f"replay {trial}") as progress:
-        result = perform(_scenario_of(before, trial), options, runner, folder, command="replay", progress=progress)
-    screen.show(result, folder)
-    then, now = _trial(before, trial), _trial(result, trial)
-    agrees = now is not None and then is not None and now.outcome is then.outcome
-    said = f"{then and then.outcome} then, {now.outcome if now else 'not there'} now"
-    screen.console.print(f"trial {trial}: {'the same' if agrees else 'not the same'}: {said}")
-    if now is None or now.outcome == "INVALID":
-        return 2
-    return 0 if agrees else 1
-
-
-def _scenario_of(before: RunResult, trial: str) -> Scenario:
-    """What was played then. Raises click.UsageError for a scenario that came from a file."""
     then = _trial(before, trial)
     if before.scenario == "single" and then is not None:
-        return single(tuple(map(Flip.parse, then.flips)), Topology())
+        return _single(then.flips, options.topology), msgspec.structs.replace(options, flips=then.flips)
     try:
-        return find_scenario(before.scenario)
+        return find_scenario(before.scenario), options
     except ValueError:
         what = f"scenario {before.scenario!r} came from a file"
-        raise click.UsageError(f"{what}: play it with `straybit run FILE.py --seed {before.seed}`") from None
+        raise click.UsageError(f"{what}: play it with `{before.replay}`") from None
 
 
 def _trial(result: RunResult, name: str) -> Trial | None:

@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -59,6 +60,18 @@ def test_every_command_has_a_help_text(straybit, command):
         (["replay", "1/gossip-1:gossip-9/up/state/0/version/1"], "there is no link gossip-1:gossip-9"),
         (["replay", "1/gossip-1:gossip-2/up/state/0/colour/1"], "has no field 'colour'"),
         (["replay", "no-such-trial"], "has a trial 'no-such-trial'"),
+        (["replay", "1/gossip-1:gossip-2"], "is too short; expected 1/LINK/up|down/KIND/ORDINAL/FIELD/BIT"),
+        (["replay", "1/"], "is too short; expected 1/LINK/up|down/KIND/ORDINAL/FIELD/BIT"),
+        (["replay", "1/gossip-1:gossip-2/sideways/state/0/version/1"], "is neither up nor down"),
+        (["replay", "t1", "--seed", "3"], "--seed goes with a flip id: a trial is played again as its run was"),
+        (["replay", "t1", "--defences", "none"], "--defences goes with a flip id"),
+        (["replay", "t1", "--backend", "process"], "--backend goes with a flip id"),
+        (["replay", "t1", "--budget", "detected=1s"], "--budget goes with a flip id"),
+        (["replay", "t1", "--run", "."], ". has no journal.ndjson"),
+        (["replay", "--gossip-only", "1", "1/gossip-1:gossip-2/up/state/0/load/1"], "has 2..1000 nodes, not 1"),
+        (["run", "july-2008", "--balancers", "0", "2"], "region eu needs 3..1000 servers and 1..100 balancers"),
+        (["run", "july-2008", "--out", "/proc/nope/run"], "/proc/nope"),
+        (["demo", "--out", "/proc/nope/run"], "/proc/nope"),
         (["report", "."], ". has no journal.ndjson: name a run's folder"),
         (["list", "colours"], "'colours' is not one of 'scenarios'"),
         (["explode"], "No such command 'explode'"),
@@ -81,6 +94,80 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(straybit, tmp_path):
     assert len(first.stdout.splitlines()) == 6
     assert all(line.startswith("1/") for line in first.stdout.splitlines())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_for_programs_is_an_array_and_nothing_else(straybit):
+    """`--dry-run --json` prints the lines of the plan as JSON, also for a plan of one's own that has none."""
+    done = straybit("run", "july-2008", "--seed", "3", "--dry-run", "--json")
+    lines = straybit("run", "july-2008", "--seed", "3", "--dry-run").stdout.splitlines()
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, lines, "")
+
+
+MINE = """
+from straybit import scenario
+
+def plan(topology, seed):
+    {plan}
+
+@scenario("mine", plan=plan)
+def mine(run):
+    {play}
+"""
+
+
+def test_a_plan_that_raises_is_one_clear_line(straybit, tmp_path):
+    """A mistake in a user's plan is told as theirs, and is no verdict."""
+    (tmp_path / "mine.py").write_text(MINE.format(plan="1 / 0", play="pass"))
+    done = straybit("run", "mine.py", "--dry-run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: the plan of mine raised ZeroDivisionError: division by zero\n"
+
+
+def test_a_file_that_ends_the_program_is_one_clear_line(straybit, tmp_path):
+    """`sys.exit(0)` in a user's file is not taken for a green run."""
+    (tmp_path / "mine.py").write_text("import sys\nsys.exit(0)\n")
+    done = straybit("run", "mine.py")
+    assert done.returncode == 2
+    assert "mine.py ends the program when it is loaded" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [["demo"], ["run", "july-2008"]])
+def test_a_file_in_the_folders_place_is_one_clear_line(straybit, tmp_path, command):
+    """`--out` that names a file says so, and the file stays."""
+    (tmp_path / "afile").write_text("mine")
+    done = straybit(*command, "--out", "afile")
+    assert done.returncode == 2
+    assert (
+        done.stderr.splitlines()[-1] == "Error: Invalid value for --out: afile is no folder; name another one, or none"
+    )
+    assert (tmp_path / "afile").read_text() == "mine"
+
+
+def test_a_defect_of_ours_is_one_line_and_no_verdict(straybit, monkeypatch):
+    """Exit 1 means that an expectation was not met, so a bug must not end in it; STRAYBIT_DEBUG shows where."""
+
+    def broken(*_):
+        raise KeyError("lost\nword")
+
+    monkeypatch.setattr("straybit.cli.report.write_reports", broken)
+    monkeypatch.delenv("STRAYBIT_DEBUG", raising=False)
+    Path("journal.ndjson").write_text("")
+    done = straybit("report", ".")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["straybit: a defect of straybit: KeyError: 'lost\\nword'"]
+    monkeypatch.setenv("STRAYBIT_DEBUG", "1")
+    done = straybit("report", ".")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_a_search_for_a_trial_passes_folders_without_a_journal(straybit, tmp_path):
+    """A stray result.json beside the runs is no reason not to find the trial, or to fall over it."""
+    (tmp_path / "straybit-out" / "stray").mkdir(parents=True)
+    (tmp_path / "straybit-out" / "stray" / "result.json").write_text("{}")
+    done = straybit("replay", "t1")
+    assert done.returncode == 2
+    assert "no run in straybit-out has a trial 't1'" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("what", ["scenarios", "defences", "links", "messages", "fields", "faults"])
