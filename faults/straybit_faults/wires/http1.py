@@ -332,14 +332,14 @@ class Http1Wire:
         return False
 
     def fields(self, kind: str) -> tuple[tuple[str, FieldClass, int | None], ...]:
-        """The first line and the body; headers (`header.NAME`) are the application's."""
+        """The first line, any header (`header.NAME`, NAME in lower case), and the body."""
         line = {
             "request": (("method", FieldClass.TYPE), ("target", FieldClass.ADDRESS), ("version", FieldClass.PROTOCOL)),
             "reply": (("version", FieldClass.PROTOCOL), ("status", FieldClass.TYPE), ("reason", FieldClass.PAYLOAD)),
         }
         names = line["request" if kind == "request" else "reply"]
-        body = () if kind == "continue" else (("body", FieldClass.PAYLOAD),)
-        return tuple((name, cls, None) for name, cls in (*names, *body))
+        rest = (("header.NAME", FieldClass.PAYLOAD), *(() if kind == "continue" else (("body", FieldClass.PAYLOAD),)))
+        return tuple((name, cls, None) for name, cls in (*names, *rest))
 
 
 WIRE = Http1Wire()
