@@ -89,7 +89,7 @@ def test_switched_off_it_does_nothing():
 
 
 def test_both_counts_come_from_one_scrape():
-    """A look asks each balancer once: of two scrapes the second could know of more refusals than the first of requests."""
+    """A look asks each balancer once: of two scrapes the second could know of more refusals than requests."""
     growing = ((float(n), float(n)) for n in count(1))
     cluster = FakeCluster(lb2=growing)
     monitor = BadDigestMonitor(cluster, clock=lambda: 0.0)

@@ -94,7 +94,7 @@ def test_scan_reads_what_the_ledger_knows(plan):
 
 
 def test_scan_uses_every_balancer_in_turn_but_those_that_were_named(plan):
-    """What the alarm named is left out where its region has another; without an alarm nobody knows whom to leave out."""
+    """What the alarm named is left out where its region has another; without an alarm nobody is left out."""
     run = FakeRun()
     june = June(run, plan)
     june.load(plan.writes)
