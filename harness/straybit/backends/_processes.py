@@ -162,6 +162,7 @@ class Processes:
         """As Services.end."""
         with self._changed:
             names = [name for name, process in self._processes.items() if process.exit is None]
+        errors: list[BackendError] = []
         for name in names:
             self._ask_to_end(name)
             self._signal(name, signal.SIGTERM)
@@ -169,7 +170,12 @@ class Processes:
         with self._changed:
             self._changed.wait_for(lambda: all(map(self._is_gone, names)), GRACE_S)
         for name in names:
-            self.kill(name)
+            try:
+                self.kill(name)
+            except BackendError as error:  # the others must go all the same
+                errors.append(error)
+        if errors:
+            raise BackendError("; ".join(map(str, errors)))
 
     def clean(self, keep: bool) -> None:
         """As Services.clean."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 import straybit_nodes.balancer.server
 import straybit_nodes.gossip.server
-
 import straybit_nodes.storage.server  # noqa: F401 - a node imports its kind when it starts: here, before the fork
 from straybit_faults.proxy.serve import run_proxy
 from straybit_nodes.config import NodeConfig

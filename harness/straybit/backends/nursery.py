@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -42,6 +43,7 @@ ANSWER_BUDGET_S = 10.0
 END_BUDGET_S = 5.0
 """For the nursery to end its children (it kills them after a grace) and itself."""
 
+_LOG = logging.getLogger(__name__)
 _REPORTS = msgspec.json.Decoder(Report)
 _Answer = TypeVar("_Answer", Reserved, Forked, Done, Warm)
 
@@ -123,8 +125,8 @@ class Nursery:
 
     def tidy(self, folder: Path) -> None:
         """From now on remove `folder` should the harness die without a word."""
+        self._ask(Tidy(next(self._ids), sorted({*self._folders, str(folder)})), Done)
         self._folders.add(str(folder))
-        self._ask(Tidy(next(self._ids), sorted(self._folders)), Done)
 
     def untidy(self, folder: Path) -> None:
         """The harness has removed or wants to keep `folder`."""
@@ -197,4 +199,7 @@ class Nursery:
                 if waiting is not None:
                     waiting.set_result(report)
         if isinstance(report, Exited) and self._on_exit is not None:
-            self._on_exit(report)
+            try:
+                self._on_exit(report)
+            except Exception:  # a listener's mistake must not end the thread that every answer comes through
+                _LOG.exception("the exit of %s was not taken note of", report.label)

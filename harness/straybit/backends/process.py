@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -92,8 +94,12 @@ class ProcessBackend:
 
     def close(self) -> None:
         """End every cluster of this backend, then the warm parent; safe to call twice."""
-        for cluster, _ in list(self._clusters.values()):
-            cluster.close()
+        with ExitStack() as stack:  # each is closed, whatever closing another raised
+            stack.callback(self._end_nursery)
+            for cluster, _ in list(self._clusters.values()):
+                stack.callback(cluster.close)
+
+    def _end_nursery(self) -> None:
         with self._lock:
             if self._nursery is not None:
                 self._nursery.close()
@@ -112,26 +118,33 @@ class ProcessBackend:
             return self._nursery
 
     def _build(self, nursery: Nursery, spec: Spec, folder: Path | None) -> tuple[Cluster, Processes, Wiring]:
-        """Everything that needs no running service."""
-        home = _home(folder)
-        ports = nursery.reserve(ports_needed(spec.topology))
-        wiring = share_out(spec.topology, ports)
-        token = secrets.token_hex(16)
-        controls = {name: Control(name, (HOST, p.control), token) for name, p in wiring.services.items()}
-        observers = Observers(Follower({name: home / "logs" / f"{name}.ndjson" for name in controls}), controls)
-        label = str(next(self._numbers))
-        processes = Processes(
-            nursery,
-            label,
-            configs=configs(spec, wiring, token=token, folder=home),
-            controls=controls,
-            logs=home / "logs",
-            temporary=home if folder is None else home / "data",
-            keep=spec.keep,
-            ports=ports,
-            on_exit=lambda exit: observers.add(_as_observation(exit)),
-        )
-        cluster = _cluster(spec, home, wiring, processes, controls, observers)
+        """Everything that needs no running service. What was taken is let go of when a part of it fails."""
+        with ExitStack() as taken:
+            home = _home(folder)
+            if folder is None:
+                taken.callback(shutil.rmtree, home, ignore_errors=True)
+            ports = nursery.reserve(ports_needed(spec.topology))
+            taken.callback(_release, nursery, ports)
+            wiring = share_out(spec.topology, ports)
+            token = secrets.token_hex(16)
+            controls = {name: Control(name, (HOST, p.control), token) for name, p in wiring.services.items()}
+            for control in controls.values():
+                taken.callback(control.close)
+            observers = Observers(Follower({name: home / "logs" / f"{name}.ndjson" for name in controls}), controls)
+            label = str(next(self._numbers))
+            processes = Processes(
+                nursery,
+                label,
+                configs=configs(spec, wiring, token=token, folder=home),
+                controls=controls,
+                logs=home / "logs",
+                temporary=home if folder is None else home / "data",
+                keep=spec.keep,
+                ports=ports,
+                on_exit=lambda exit: observers.add(_as_observation(exit)),
+            )
+            cluster = _cluster(spec, home, wiring, processes, controls, observers)
+            taken.pop_all()
         self._clusters = {key: pair for key, pair in self._clusters.items() if not pair[0].closed}
         self._clusters[label] = cluster, processes
         return cluster, processes, wiring
@@ -140,6 +153,11 @@ class ProcessBackend:
         label, _, name = exit.label.partition("/")
         if label in self._clusters:
             self._clusters[label][1].exited(name, exit)
+
+
+def _release(nursery: Nursery, ports: list[int]) -> None:
+    with suppress(NurseryError):  # it has ended, and let go of them
+        nursery.release(ports)
 
 
 def _home(folder: Path | None) -> Path:

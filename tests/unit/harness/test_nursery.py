@@ -235,3 +235,20 @@ def test_ctrl_c_does_not_reach_the_children(nursery, tmp_path):
     pid = nursery.fork("time:sleep", 60, label="x", errors=tmp_path / "err")
     assert os.getsid(pid) == os.getsid(nursery.pid) != os.getsid(0)
     assert os.getpgid(pid) != os.getpgid(0)
+
+
+def test_a_listeners_mistake_does_not_end_the_reader(tmp_path, caplog):
+    """Whatever hears of exits may fail; every later answer and exit still comes, and the mistake is logged."""
+
+    def broken(exit):
+        raise RuntimeError(f"cannot hear of {exit.label}")
+
+    nursery = Nursery(on_exit=broken)
+    try:
+        for label in ("one", "two"):
+            pid = nursery.fork("os:_exit", 0, label=label, errors=tmp_path / "err")
+            assert nursery.wait(pid, SOON_S).label == label
+        assert nursery.reserve(1)
+    finally:
+        nursery.close()
+    assert [record.args for record in caplog.records] == [("one",), ("two",)]
