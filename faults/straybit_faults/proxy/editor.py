@@ -128,8 +128,7 @@ class Editor:
         if self.finished:
             return
         for reader in tuple(self.readers):
-            for event in reader.parser.feed(data):
-                self._on(event, reader)
+            self._feed(reader, data)
         start = self.base + len(self.kept)
         if not self.kept and not self.claims and self._free(start + len(data)) == start + len(data):
             self._release(data)
@@ -138,6 +137,15 @@ class Editor:
         if len(self.kept) > MAX_HELD:
             self._give_up(f"more than {MAX_HELD} bytes held back")
         self.drain()
+
+    def _feed(self, reader: Reader, data: memoryview) -> None:
+        try:
+            events = reader.parser.feed(data)
+        except Exception as error:
+            self._lose(reader, f"the wire failed: {error!r}")
+            return
+        for event in events:
+            self._on(event, reader)
 
     def clear(self) -> int | None:
         """Bytes from here on that nobody wants to see; None: all of them."""
@@ -389,7 +397,8 @@ class Editor:
         self._event("missed", matcher, reason=reason)
 
     def _lose(self, reader: Reader, reason: str) -> None:
-        self.readers.remove(reader)
+        if reader in self.readers:
+            self.readers.remove(reader)
         self._forget([one for one in self.open if one.reader is reader], reason)
         self.events.add(
             "lost",

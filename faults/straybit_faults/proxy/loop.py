@@ -46,6 +46,8 @@ class Loop:
         self.timers: list[LoopTimer] = []
         self.soon: deque[Callable[[], None]] = deque()
         self.running = False
+        self.failed: Callable[[Exception], None] = _raise
+        """Told of a mistake of ours in a callback; all others go on."""
         self._commands: deque[Callable[[], None]] = deque()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -83,13 +85,16 @@ class Loop:
             for fd, bits in poll(self._patience()):
                 ready = handlers.get(fd)
                 if ready is not None:
-                    ready(bits)
+                    try:
+                        ready(bits)
+                    except Exception as error:
+                        self.failed(error)
             if self.timers:
                 self._fire()
-            if self._commands:
-                self._obey()
+            for _ in range(min(len(self._commands), _MOST_COMMANDS)):
+                self._try(self._commands.popleft())
             for _ in range(len(self.soon)):
-                self.soon.popleft()()
+                self._try(self.soon.popleft())
 
     def stop(self) -> None:
         """Let `run` return after this turn."""
@@ -114,13 +119,19 @@ class Loop:
             timer = heapq.heappop(self.timers)
             callback, timer.callback = timer.callback, None
             if callback is not None:
-                callback()
+                self._try(callback)
 
-    def _obey(self) -> None:
-        for _ in range(min(len(self._commands), _MOST_COMMANDS)):
-            self._commands.popleft()()
+    def _try(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception as error:
+            self.failed(error)
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
                 pass
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import resource
 import socket
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,6 +56,7 @@ class Server:
         self.events = EventLog()
         self.book = ReceiptBook()
         self.proxies: dict[str, Proxy] = {}
+        loop.failed = self._failed
         self._resolvers: ThreadPoolExecutor | None = None
 
     # -- proxies -------------------------------------------------------------------------------------------------
@@ -236,6 +239,11 @@ class Server:
     def most_descriptors(self) -> int:
         """The first descriptor that connections may not have: the last few are for the API."""
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED
+
+    def _failed(self, error: Exception) -> None:
+        """A mistake of ours: noted, with where it was made, and nothing else stops."""
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        self.events.add("error", reason=f"{error!r} in {last.name}, line {last.lineno} of {Path(last.filename).name}")
 
     def close(self) -> None:
         """Stop every proxy and give all descriptors back."""

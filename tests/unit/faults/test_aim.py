@@ -351,6 +351,34 @@ def test_a_bit_that_a_field_has_not_is_no_flip() -> None:
     )
 
 
+class Broken:
+    """A wire whose parser has a mistake."""
+
+    name = "broken"
+    hold = 0
+
+    def open(self) -> Any:
+        return self
+
+    @property
+    def up(self) -> Any:
+        return self
+
+    down = up
+
+    def feed(self, data: memoryview) -> Any:
+        raise RuntimeError(f"{len(data)} bytes were too much")
+
+
+def test_a_wire_that_fails_harms_no_byte() -> None:
+    """Its mistake is as if it were lost: bytes pass unchanged."""
+    pieces = {Direction.UP: [b"some", b"thing"], Direction.DOWN: [b"else"]}
+    aim = {"wire": "broken", "message": "m", "field": "f", "bit": 0, "using": Broken()}
+    out, receipts = edit(pieces, "bitflip", Direction.UP, **aim)
+    assert out == {Direction.UP: b"something", Direction.DOWN: b"else"}
+    assert receipts == []
+
+
 def test_a_receipt_carries_the_checksum_of_a_message_that_was_held() -> None:
     """A message that came whole is known whole: its CRC32C is of the bytes as they went on."""
     request = b"PUT /b/k HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import threading
 import time
 from typing import Any
 
 import pytest
+import requests
 
 from straybit_faults.client import ProxyError
 
@@ -132,6 +134,41 @@ def test_flips_far_into_a_large_stream_hit_their_byte(upstream: Any, proxy: Any)
     assert sorted(receipt.offset for receipt in proxy.receipts(upstream.name)) == sorted([*offsets, *offsets])
 
 
+def test_reset_peer_resets_connections_that_are_open(upstream: Any, proxy: Any) -> None:
+    """RST to both ends, not an end."""
+    client, server = upstream.connect()
+    proxy.add_toxic(upstream.name, "reset_peer", {"timeout": 0})
+    client.sendall(b"x")
+    for end in (client, server):
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+
+
+def test_a_name_that_cannot_be_resolved_ends_the_connection(proxy: Any) -> None:
+    """At once, and the event says why."""
+    address = proxy.populate([("client:lost", "127.0.0.1:0", "no-such-host.invalid:9")])["client:lost"]
+    with socket.create_connection(address, timeout=10) as client, contextlib.suppress(ConnectionResetError):
+        assert client.recv(1) == b""
+    log = requests.get(f"http://{proxy.host}:{proxy.port}/events", timeout=5).text
+    assert any('"refused"' in line and "no-such-host.invalid" in line for line in log.splitlines())
+    proxy.delete("client:lost")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_addresses_may_be_of_version_six(proxy: Any) -> None:
+    """Listener and upstream."""
+    try:
+        far = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    upstream = f"[::1]:{far.getsockname()[1]}"
+    address = proxy.populate([("client:six", "[::1]:0", upstream)])["client:six"]
+    with far, socket.create_connection(address, timeout=5) as client, far.accept()[0] as server:
+        client.sendall(b"six")
+        assert server.recv(3) == b"six"
+    proxy.delete("client:six")
+
+
 def test_latency_delays_data_on_a_live_connection_and_removal_lets_it_go(upstream: Any, proxy: Any) -> None:
     """100 ms are 100 ms; what waits when the toxic goes arrives at once."""
     client, server = upstream.connect()
@@ -243,3 +280,47 @@ def test_an_aim_that_is_none_is_refused(upstream: Any, proxy: Any, attributes: A
     client, server = upstream.connect()
     client.sendall(b"on")
     assert server.recv(2) == b"on"
+
+
+HARMLESS: list[tuple[str, dict[str, Any]]] = [
+    ("latency", {"latency": 2, "jitter": 2}),
+    ("slicer", {"average_size": 20_000, "size_variation": 15_000}),
+    ("bandwidth", {"rate": 300_000}),
+    ("slow_close", {"delay": 10}),
+    ("bitflip", {"wire": "raw", "message": "stream", "field": "payload", "bit": 1, "control": True}),
+    ("bitflip", {"wire": "framed", "message": "frame", "rate": 0.5, "control": True}),
+    ("duplicate", {"wire": "framed", "message": "frame", "control": True}),
+    ("bitflip", {"wire": "http1", "message": "request", "field": "body", "bit": 0}),
+    ("bitflip", {"offset": 100_000, "bit": 0, "control": True}),
+]
+
+
+def test_toxics_that_come_and_go_under_traffic_lose_nothing(upstream: Any, proxy: Any) -> None:
+    """Whatever is armed, changed and removed meanwhile, every byte arrives, in order, on every connection."""
+    choice = random.Random(7)
+    data = b"".join(len(block).to_bytes(4, "big") + block for block in (os.urandom(50_000) for _ in range(60)))
+    got: dict[int, bytes] = {}
+    pairs = [upstream.connect() for _ in range(4)]
+    threads = []
+    for number, (client, server) in enumerate(pairs):
+        sender, receiver = (client, server) if number % 2 else (server, client)
+        threads.append(threading.Thread(target=lambda s=sender: (s.sendall(data), s.shutdown(socket.SHUT_WR))))
+        threads.append(threading.Thread(target=lambda n=number, r=receiver: got.update({n: read_all(r)})))
+    armed = ["up", "down"]
+    for name in armed:  # so that the traffic lasts
+        proxy.add_toxic(upstream.name, "bandwidth", {"rate": 5_000}, stream=f"{name}stream", name=name)
+    for thread in threads:
+        thread.start()
+    for turn in range(80):
+        if len(armed) > 2 and choice.random() < 0.4:
+            proxy.remove_toxic(upstream.name, armed.pop(choice.randrange(2, len(armed))))
+        else:
+            kind, attributes = choice.choice(HARMLESS)
+            stream = choice.choice(["upstream", "downstream"])
+            proxy.add_toxic(upstream.name, kind, attributes, stream=stream, name=f"t{turn}")
+            armed.append(f"t{turn}")
+    for name in armed:
+        proxy.remove_toxic(upstream.name, name)
+    for thread in threads:
+        thread.join()
+    assert [got[number] == data for number in range(4)] == [True] * 4

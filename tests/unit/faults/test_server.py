@@ -354,6 +354,28 @@ def test_a_bad_configuration_is_one_line(tmp_path: Path, text: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def hits(proxy: ProxyServer) -> list[bool]:
+    """Which of 16 connections a toxic of toxicity 0.5 acts on."""
+    with socket.create_server(("127.0.0.1", 0)) as far:
+        address = proxy.populate([("a:b", "127.0.0.1:0", f"127.0.0.1:{far.getsockname()[1]}")])["a:b"]
+        proxy.add_toxic("a:b", "bitflip", {"offset": 0, "bit": 0}, toxicity=0.5)
+        found = []
+        for _ in range(16):
+            with socket.create_connection(address, timeout=5) as client, far.accept()[0] as server:
+                client.sendall(b"@")
+                found.append(server.recv(1) == b"A")
+    proxy.delete("a:b")
+    return found
+
+
+def test_the_seed_decides_toxicity(start_proxy: Any) -> None:
+    """The same seed, the same connections; another, others; and half of them, more or less."""
+    one, same, other = (hits(start_proxy("--seed", seed)) for seed in ("5", "5", "6"))
+    assert one == same
+    assert one != other
+    assert 2 < sum(one) < 14
+
+
 def test_two_servers_are_told_apart(proxy: Any, start_proxy: Any) -> None:
     """The client keeps each server's address to itself."""
     other = start_proxy()
