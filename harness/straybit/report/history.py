@@ -22,11 +22,15 @@ MINUTE = 60.0
 
 
 class Moment(msgspec.Struct, frozen=True, order=True):
-    """Something that happened `at_s` seconds after the beginning; `when` is its time of day, if it has one."""
+    """Something that happened `at_s` seconds after the beginning; `when` is its time of day, if it has one.
+
+    `short` is the same in a few words, for a column on a terminal.
+    """
 
     at_s: float
     what: str
     when: str = ""
+    short: str = ""
 
 
 class History(msgspec.Struct, frozen=True):
@@ -36,30 +40,62 @@ class History(msgspec.Struct, frozen=True):
     moments: tuple[Moment, ...]
 
 
-HISTORY: dict[str, History] = {
-    "june-2008": History(
-        "Amazon S3, June 20 to 23, 2008",
-        (
-            Moment(0, "one new load balancer takes a small share of US traffic, and changes single bytes", "Fri 22:55"),
-            Moment(59 * MINUTE, "400s on PUTs with Content-MD5 rise modestly; seen only in hindsight", "Fri 23:54"),
-            Moment(36 * HOUR + 5 * MINUTE, "the load balancer is taken out; nobody has reported anything", "Sun 11:00"),
-            Moment(42 * HOUR + 10 * MINUTE, "first report: objects that no longer match their own hash", "Sun 17:05"),
-            Moment(67 * HOUR + 15 * MINUTE, "root cause published", "Mon 18:10"),
+_JUNE = History(
+    "Amazon S3, June 20 to 23, 2008",
+    (
+        Moment(
+            0,
+            "one new load balancer takes a small share of US traffic, and changes single bytes",
+            "Fri 22:55",
+            "faulty balancer in",
         ),
+        Moment(
+            59 * MINUTE,
+            "400s on PUTs with Content-MD5 rise modestly; seen only in hindsight",
+            "Fri 23:54",
+            "400s rise modestly",
+        ),
+        Moment(
+            36 * HOUR + 5 * MINUTE,
+            "the load balancer is taken out; nobody has reported anything",
+            "Sun 11:00",
+            "balancer taken out",
+        ),
+        Moment(
+            42 * HOUR + 10 * MINUTE,
+            "first report: objects that no longer match their own hash",
+            "Sun 17:05",
+            "first report",
+        ),
+        Moment(67 * HOUR + 15 * MINUTE, "root cause published", "Mon 18:10", "root cause published"),
     ),
+)
+
+HISTORY: dict[str, History] = {
+    "june-2008": _JUNE,
+    "june-2008-bits": _JUNE,
     "july-2008": History(
         "Amazon S3, July 20, 2008",
         (
-            Moment(0, "error rates climb in all locations", "08:40"),
-            Moment(10 * MINUTE, "almost no request succeeds", "08:50"),
-            Moment(15 * MINUTE, "engineers engaged; shedding load in stages has no effect", "08:55"),
-            Moment(61 * MINUTE, "understood: servers spend nearly all their time gossiping", "09:41"),
-            Moment(112 * MINUTE, "decision: stop everything, clear the state, start again", "10:32"),
-            Moment(145 * MINUTE, "everything stopped and cleared", "11:05"),
-            Moment(205 * MINUTE, "communication restored to a small subset of hosts", "12:05"),
-            Moment(340 * MINUTE, "the last batch of hosts talks again", "14:20"),
-            Moment(390 * MINUTE, "EU back to normal", "15:10"),
-            Moment(498 * MINUTE, "US back to normal", "16:58"),
+            Moment(0, "error rates climb in all locations", "08:40", "errors climb"),
+            Moment(10 * MINUTE, "almost no request succeeds", "08:50", "almost nothing succeeds"),
+            Moment(
+                15 * MINUTE,
+                "engineers engaged; shedding load in stages has no effect",
+                "08:55",
+                "shedding load: no effect",
+            ),
+            Moment(
+                61 * MINUTE, "understood: servers spend nearly all their time gossiping", "09:41", "gossip understood"
+            ),
+            Moment(
+                112 * MINUTE, "decision: stop everything, clear the state, start again", "10:32", "decision: stop all"
+            ),
+            Moment(145 * MINUTE, "everything stopped and cleared", "11:05", "stopped and cleared"),
+            Moment(205 * MINUTE, "communication restored to a small subset of hosts", "12:05", "a few hosts talk"),
+            Moment(340 * MINUTE, "the last batch of hosts talks again", "14:20", "the last hosts talk"),
+            Moment(390 * MINUTE, "EU back to normal", "15:10", "EU back to normal"),
+            Moment(498 * MINUTE, "US back to normal", "16:58", "US back to normal"),
         ),
     ),
 }

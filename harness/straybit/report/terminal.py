@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,9 @@ from straybit.result import RunResult
 
 __all__ = ["phases_table", "print_result", "verdict_line"]
 
+_FIGURES = ("from", "took", "budget", "2008")
+_NOTE = 4
+"""The column that gives way where the terminal is narrow."""
 _STYLE = {Verdict.MET: "bold green", Verdict.NOT_MET: "bold red", Verdict.NO_VERDICT: "bold yellow"}
 
 
@@ -30,26 +34,43 @@ def verdict_line(result: RunResult) -> Text:
 
 
 def phases_table(result: RunResult) -> Table:
-    """Phases, their durations and their budgets; then what the trials took, at the median and at worst."""
+    """Phases, their durations and their budgets; then what the trials took, at the median and at worst.
+
+    Where there is a history, what happened then stands beside what happened here, each in its own order of time.
+    """
     table = Table(title=facts.title(result), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in ("phase", "from", "took", "budget", ""):
-        table.add_column(name, justify="left" if name in ("phase", "") else "right", no_wrap=name != "")
+    then = list(_then(result))
+    heads = ("phase", "from", "took", "budget", "", *(("2008", "") if then else ()))
+    for place, name in enumerate(heads):
+        table.add_column(name, justify="right" if name in _FIGURES else "left", no_wrap=place != _NOTE)
+    for here, before in zip_longest(_rows(result), then, fillvalue=None):
+        table.add_row(*(here or ("",) * 5), *(before or ("",) * 2 if then else ()))
+    return table
+
+
+def _rows(result: RunResult) -> Iterator[tuple[RenderableType, ...]]:
     for phase in result.timeline:
         budget, took = figures.budget_of(phase, result.budgets), phase.until_s - phase.at_s
         over = budget is not None and took > budget
         row = (phase.name, f"{phase.at_s:.1f} s", Text(facts.seconds(took), "red" if over else ""), _budget(budget))
-        table.add_row(*row, Text(phase.note, "dim"))
+        yield (*row, Text(phase.note, "dim"))
     for timing in figures.timings(result):
         if timing.spread:
             worst = Text(facts.seconds(timing.spread.worst), "red" if timing.over else "")
             note = f"worst of {timing.spread.count}, median {facts.seconds(timing.spread.p50)}"
             never = f", {timing.never} never" if timing.never else ""
-            table.add_row(f"trials: {timing.name}", "", worst, _budget(timing.budget), Text(note + never, "dim"))
-    return table
+            yield (f"trials: {timing.name}", "", worst, _budget(timing.budget), Text(note + never, "dim"))
+
+
+def _then(result: RunResult) -> Iterator[tuple[Text, Text]]:
+    """Amazon's own times, since the beginning, and what happened."""
+    history = HISTORY.get(result.scenario)
+    for moment in history.moments if history else ():
+        yield Text(facts.seconds(moment.at_s) if moment.at_s else "0", "dim"), Text(moment.short, "dim")
 
 
 def print_result(result: RunResult, console: Console, *, report: Path | None = None) -> None:
-    """Per run its phases, outcomes and Amazon's own times; then every verdict in one line; the report's path last."""
+    """Per run its phases beside Amazon's times, and its outcomes; then each verdict in one line; the report's path last."""
     for run in facts.runs_of(result):
         if run.timeline:
             console.print(phases_table(run))
@@ -74,15 +95,6 @@ def _details(run: RunResult) -> Iterator[Text]:
         yield counts
     for alarm in run.alarms:
         yield Text(f"alarm     {alarm.name} names {alarm.culprit} at {alarm.at_s:.1f} s")
-    history = HISTORY.get(run.scenario)
-    if history:
-        moments = ", ".join(f"{facts.seconds(m.at_s)} {m.what}" for m in history.moments[1:] if _short(m.what))
-        yield Text(f"2008      {moments}", "dim")
-
-
-def _short(what: str) -> bool:
-    """The moments of 2008 that fit a terminal's line."""
-    return len(what) < 48
 
 
 def _outcome_style(outcome: Outcome) -> str:

@@ -10,12 +10,14 @@ from report_samples import SAMPLES, control, july_trial, started, write_demo, wr
 from rich.console import Console
 
 from straybit.outcome import Outcome
-from straybit.records import Error, Expectation, RunEnded, Table
+from straybit.records import Error, Expectation, Phase, RunEnded, Table
 from straybit.report import facts, figures, load_result, write_reports
+from straybit.report.history import HISTORY
 from straybit.report.junit import junit_xml
 from straybit.report.summary import LIMIT_BYTES, summary_md
 from straybit.report.terminal import print_result, verdict_line
 from straybit.result import Series, fold
+from straybit.scenarios import SCENARIOS
 
 
 def printed(result, **options) -> str:
@@ -158,10 +160,22 @@ def test_the_terminal_names_the_report_last(tmp_path):
 
 
 def test_the_terminal_shows_phases_against_budgets(tmp_path):
-    """A row per phase, with what it took and what it may take, and Amazon's own times below."""
-    text = printed(load_result(write_sample(tmp_path, "july-2008-none")))
-    assert re.search(r"restore +17\.0 s +8\.4 s +15 s", text)
-    assert "8 h 18 min US back to normal" in " ".join(text.split())
+    """A row per phase, with what it took and what it may take, and Amazon's own times beside it."""
+    lines = printed(load_result(write_sample(tmp_path, "july-2008-none"))).splitlines()
+    assert re.search(r"budget +2008", lines[1])
+    assert any(re.search(r"restore +17\.0 s +8\.4 s +15 s .*\d min  \w", line) for line in lines)
+    assert any(line.rstrip().endswith("8 h 18 min  US back to normal") for line in lines)
+
+
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+def test_every_scenario_has_its_history_on_the_terminal(scenario):
+    """Each moment of 2008 in its short form, in a column of its own; a scenario of one's own has no such column."""
+    phases = [Phase(name="start", at_s=0, until_s=1)]
+    shown = printed(fold([started(scenario), *phases]))
+    for moment in HISTORY[scenario].moments:
+        assert 0 < len(moment.short) <= 24
+        assert f"  {moment.short}" in shown
+    assert "2008" not in printed(fold([started("mine"), *phases])).splitlines()[1]
 
 
 def test_the_terminal_says_what_was_missed(tmp_path):
