@@ -19,6 +19,8 @@ from straybit_faults.receipt import Receipt
 
 __all__ = ["PUBLISHED", "expectations", "false_alarms", "modes", "story", "trials"]
 
+THE_RUN = "the run"
+"""Where a false alarm is raised that names a balancer: in no trial of its own."""
 PUBLISHED = 20
 """Damaged objects without which June has not happened."""
 BAD = frozenset({"wrong", "lost"})
@@ -63,10 +65,10 @@ def false_alarms(seen: Seen) -> Iterator[records.FalseAlarm]:
         detail = f"named {alarm.culprit} at {alarm.at_s:g} s"
         if alarm.culprit != seen.plan.balancer:
             yield records.FalseAlarm(
-                trial="", name=alarm.name, detail=f"{detail}; {seen.plan.balancer} is the faulty one"
+                trial=THE_RUN, name=alarm.name, detail=f"{detail}; {seen.plan.balancer} is the faulty one"
             )
         elif alarm.at_s < seen.armed_s:
-            yield records.FalseAlarm(trial="", name=alarm.name, detail=f"{detail}, before anything was armed")
+            yield records.FalseAlarm(trial=THE_RUN, name=alarm.name, detail=f"{detail}, before anything was armed")
 
 
 def modes(seen: Seen, judged: Sequence[records.Trial]) -> records.Table:

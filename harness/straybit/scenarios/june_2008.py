@@ -22,7 +22,7 @@ from straybit.scenarios.scenario import Scenario
 from straybit.steady import NotSteadyError, wait_steady
 from straybit_faults.receipt import Receipt
 
-__all__ = ["JUNE_2008", "JUNE_2008_BITS", "June"]
+__all__ = ["JUNE_2008", "JUNE_2008_BITS", "June", "put_on_record"]
 
 GOLDEN = 42
 """Writes before anything is armed: two in each mode through each balancer of the default cluster."""
@@ -139,8 +139,8 @@ class June:
         )
 
 
-def _record(run: Run, seen: Seen) -> None:
-    """Put everything on record: trials, alarms, tables, and what was expected."""
+def put_on_record(run: Run, seen: Seen) -> None:
+    """Judge what was seen and put everything on record: trials, alarms, tables, and what was expected."""
     judged = trials(seen)
     blind = (records.Error(what=f"bad-digest-alarm may have missed something: {error}") for error in seen.blind)
     told: Iterable[records.Record] = (
@@ -172,7 +172,7 @@ def _player(unit: str) -> Callable[[Run], None]:
                 june.take_out()
         with run.phase("scan"):
             found = june.scan(alarm.culprit for alarm in monitor.alarms)
-        _record(run, june.seen(found, monitor))
+        put_on_record(run, june.seen(found, monitor))
 
     return play
 

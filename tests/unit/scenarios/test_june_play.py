@@ -1,16 +1,18 @@
 """How June is played: who writes, what is read at once, and what the scan afterwards goes by."""
 
 from itertools import count
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from straybit.budgets import budgets_with
 from straybit.clients import Reply
 from straybit.ledger import Ledger
 from straybit.ledger_client import Stored
-from straybit.records import Error
+from straybit.records import Alarm, Error, FalseAlarm
 from straybit.scenarios._june_plan import june_plan
-from straybit.scenarios.june_2008 import GOLDEN, June
+from straybit.scenarios.june_2008 import GOLDEN, June, put_on_record
 from straybit_nodes.topology import Topology
 
 REGIONS = {"lb-1": "eu", "lb-2": "us", "lb-3": "us"}
@@ -20,6 +22,13 @@ class FakeRun:
     """A run in which every write is acknowledged, but for those whose key `refuses` names."""
 
     topology = Topology()
+    budgets = budgets_with()
+    replay = ""
+    started = 0.0
+    cluster = SimpleNamespace(
+        observers=SimpleNamespace(catch_up=lambda: None, seen=lambda _: []),
+        proxy=SimpleNamespace(receipts=lambda _: []),
+    )
 
     def __init__(self, refuses=lambda _: False):
         self.ledger = Ledger(1)
@@ -52,8 +61,11 @@ class FakeRun:
     def regions(self):
         return ("eu", "us")
 
-    def balancers(self, region):
-        return [name for name, home in REGIONS.items() if home == region]
+    def balancers(self, region=None):
+        return [name for name, home in REGIONS.items() if region in (None, home)]
+
+    def record_samples(self, samples):
+        self.told += samples
 
     def home(self, key):
         return self.homes[key]
@@ -120,3 +132,19 @@ def test_golden_failure_is_a_reason_for_no_verdict(plan):
     assert bad.unsteady == [key]
     assert [type(record) for record in run.told] == [Error]
     assert key in run.told[0].what
+
+
+def test_what_the_monitor_tripped_over_is_on_record(plan):
+    """Errors of its thread are reasons for no verdict, and an alarm about a good balancer is told as a false one."""
+    run = FakeRun()
+    june = June(run, plan)
+    june.load(plan.writes)
+    innocent = next(name for name in REGIONS if name != plan.balancer)
+    alarm = Alarm(name="bad-digest-alarm", culprit=innocent, at_s=5.0)
+    put_on_record(run, june.seen((), SimpleNamespace(alarms=[alarm], errors=["ValueError: torn"])))
+    (error,) = [record for record in run.told if isinstance(record, Error)]
+    assert "ValueError: torn" in error.what
+    assert alarm in run.told
+    (false,) = [record for record in run.told if isinstance(record, FalseAlarm)]
+    assert innocent in false.detail
+    assert sum(type(record).__module__ == "straybit.load" for record in run.told) == len(plan.writes)
