@@ -1,8 +1,11 @@
 """Commands that need a cluster: one trial again, a scenario of one's own, Ctrl-C, a damaged journal."""
 
+import contextlib
 import json
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +57,32 @@ def test_a_trial_is_replayed_by_its_id(straybit):
     assert "trial t1: the same: DETECTED then, DETECTED now" in again.stdout
 
 
+def test_a_printed_line_plays_the_same_again(straybit):
+    """The replay lines of a result, and the trial's id, play the same flip on a cluster of the same size."""
+    first = straybit("replay", FLIP, "--defences", "value-bounds", "--gossip-only", "3", "--seed", "5", "--json")
+    result = json.loads(first.stdout)
+    (trial,) = result["trials"]
+    assert trial["replay"] == result["replay"]
+    program, *words = shlex.split(result["replay"])
+    assert program == "straybit"
+    again = json.loads(straybit(*words, "--json").stdout)
+    by_id = json.loads(straybit("replay", "t1", "--json").stdout)
+    for other in (again, by_id):
+        assert other["servers"] == result["servers"] == {"eu": [3, 0]}
+        assert (other["defences"], other["seed"], other["replay"]) == (["value-bounds"], 5, result["replay"])
+        assert other["trials"][0]["flips"] == [FLIP]
+        assert other["trials"][0]["outcome"] == trial["outcome"] == "DETECTED"
+
+
+def test_several_flips_make_one_trial(straybit):
+    """Flips of several links are armed at once, and the line of the trial names them all."""
+    flips = [FLIP, "1/gossip-2:gossip-3/up/state/0/version/62"]
+    done = straybit("replay", *flips, "--defences", "gossip-crc", "--gossip-only", "3", "--json")
+    (trial,) = json.loads(done.stdout)["trials"]
+    assert (trial["outcome"], trial["flips"]) == ("DETECTED", flips), done.stderr
+    assert trial["replay"].startswith(f"straybit replay {flips[0]} {flips[1]} --defences gossip-crc")
+
+
 def test_a_scenario_of_ones_own(straybit):
     """A Python file that defines a scenario is played like the built-in ones."""
     file = str(ROOT / "examples" / "slow_poison.py")
@@ -78,13 +107,82 @@ def test_a_damaged_journal_is_no_verdict(straybit, tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] == "no-verdict"
 
 
-def test_control_c_leaves_nothing_but_a_report(tmp_path):
+def processes():
+    """Process ids of ours: whatever runs the warm parent's code, which every service is a child of."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        if "straybit.backends._nursery" in (process.info["cmdline"] or []):
+            found[process.pid] = process
+    return found
+
+
+def listening(pids):
+    """Ports that these processes listen on."""
+    ports = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            ports |= {c.laddr.port for c in psutil.Process(pid).net_connections("tcp") if c.status == "LISTEN"}
+    return ports
+
+
+def open_ports(ports):
+    """Those of the ports that something still listens on."""
+    found = set()
+    for port in ports:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                found.add(port)
+    return found
+
+
+FAILING = """
+from pathlib import Path
+from straybit import scenario
+
+@scenario("fails")
+def fails(run):
+    names = [*(s.name for s in run.topology.services()), "proxy"]
+    Path("pids").write_text(" ".join(str(run.cluster.pid(name)) for name in names))
+    with run.phase("wait for the test"):
+        run.wait_until(lambda: Path("go").exists(), 60)
+    run.expect("two and two are five", False, "they are four")
+"""
+
+
+def test_a_failed_run_leaves_nothing_but_its_folder(tmp_path, until):
+    """After exit 1 no process, no listening socket and no temporary folder of ours is left."""
+    before = processes().keys()
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    (tmp_path / "fails.py").write_text(FAILING)
+    command = [*COMMAND, "run", "fails.py", "--out", "run"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "TMPDIR": str(temporary)}
+    ) as run:
+        assert run.stdout is not None
+        assert any("wait for the test" in line for line in run.stdout)
+        pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+        ports = listening(pids)
+        assert len(ports) > 20
+        (tmp_path / "go").touch()
+        run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert until(lambda: not any(map(psutil.pid_exists, pids)))
+    assert processes().keys() <= before
+    assert open_ports(ports) == set()
+    assert list(temporary.iterdir()) == []
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"journal.ndjson", "result.json", "report.html", "summary.md", "junit.xml", "logs"}
+
+
+@pytest.mark.parametrize("phase", ["steady state", "flips"])
+def test_control_c_leaves_nothing_but_a_report(tmp_path, phase):
     """Interrupted in the middle, a run takes everything down, says so in one line, and has no verdict."""
     before = set(psutil.pids())
     command = [*COMMAND, "run", "july-2008", "--out", "run"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert run.stdout is not None
-    line = next(line for line in run.stdout if "steady state" in line)
+    line = next(line for line in run.stdout if phase in line)
     assert line
     os.kill(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=60)

@@ -70,7 +70,7 @@ def _then(result: RunResult) -> Iterator[tuple[Text, Text]]:
 
 
 def print_result(result: RunResult, console: Console, *, report: Path | None = None) -> None:
-    """Per run its phases beside Amazon's times, and its outcomes; then each verdict in one line; the report's path last."""
+    """Per run its phases beside Amazon's times, its outcomes; then each verdict in one line; the report's path last."""
     for run in facts.runs_of(result):
         if run.timeline:
             console.print(phases_table(run))
