@@ -116,12 +116,13 @@ class S3:
             found = call()
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            return Reply(False, status, error.response["Error"].get("Code", ""))
+            return Reply(False, status, error.response.get("Error", {}).get("Code", ""))
         except FlexibleChecksumError:
             return Reply(False, 200, noticed_by="client:checksum")
         except (BotoCoreError, HTTPError) as error:
             return Reply(False, 0, type(error).__name__)
-        except (ResponseParserError, ValueError) as error:  # XML that is none, a header that is no date or number
+        except (ResponseParserError, ValueError, LookupError, AttributeError, TypeError) as error:
+            # XML that is none, a header that is no date or number, a status that botocore trips over (300, 600)
             return Reply(False, 0, type(error).__name__, noticed_by=PARSE)
         return Reply(True, 200, etag=found.get("ETag", "").strip('"'), body=found.get("read", b""))
 

@@ -160,6 +160,14 @@ def test_unreadable_header_is_noticed_by_luck(server, client, header):
     assert by_luck([got.noticed_by])
 
 
+@pytest.mark.parametrize(("status", "seen"), [(300, (False, 300, "")), (600, (False, 0, PARSE))])
+def test_status_that_is_none(server, client, status, seen):
+    """One bit makes 200 a status that S3 never gives: the client gets no value of it, and does not fall over."""
+    server.reply(status, BODY, x_amz_checksum_crc32=CRC32)
+    got = client().get("bucket", "key")
+    assert (got.ok, got.status, got.noticed_by) == seen
+
+
 def test_reply_that_the_client_gives_up_on_is_noticed_by_luck(server, client, monkeypatch):
     """What botocore's parser calls unreadable is no value either, and no crash of the workload."""
 
