@@ -73,7 +73,11 @@ def main() -> None:
 
 
 def _say(error: Exception) -> None:
+    """One line: in the error's own words where they are written for people."""
+    from straybit.backends import BackendError  # noqa: PLC0415 - `straybit --help` needs none of it
+
     if os.environ.get("STRAYBIT_DEBUG"):
         traceback.print_exc()
-    text = str(error) if isinstance(error, OSError) else f"a defect of straybit: {type(error).__name__}: {error}"
+    known = isinstance(error, OSError | BackendError)
+    text = str(error) if known else f"a defect of straybit: {type(error).__name__}: {error}"
     click.echo(f"straybit: {' '.join(text.split())}", err=True)

@@ -133,9 +133,10 @@ def _find(trial: str, folder: Path | None) -> RunResult:
     journals = Path("straybit-out").glob("**/journal.ndjson")
     folders = [folder] if folder else [path.parent for path in sorted(journals, key=_age, reverse=True)]
     for place in folders:
-        result = load_result(place)
-        if any(t.id == trial for t in result.trials):
-            return result
+        whole = load_result(place)
+        for result in (whole, *whole.runs):
+            if _trial(result, trial) is not None:
+                return result
     where = folder or "straybit-out"
     raise click.BadParameter(f"no run in {where} has a trial {trial!r}; its result.json lists them", param_hint="TRIAL")
 

@@ -219,8 +219,8 @@ def groups(result: RunResult) -> list[Group]:
 
 
 def replay_command(result: RunResult, trial: Trial) -> str:
-    """The command that plays this trial again."""
-    return trial.replay or f"straybit replay {result.run_id}/{trial.id}"
+    """The command that plays this trial again; where it has none of its own, that of its run."""
+    return trial.replay or result.replay or result.command
 
 
 def not_tested(result: RunResult) -> list[str]:

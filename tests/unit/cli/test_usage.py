@@ -8,7 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from straybit.backends import BackendError
 from straybit.cli import main
+from straybit.cli.replay import _find
+from straybit.journal import Journal
+from straybit.records import RunEnded, SubRun, Trial
+from straybit.runner import started
 
 
 @pytest.fixture
@@ -159,6 +164,28 @@ def test_a_defect_of_ours_is_one_line_and_no_verdict(straybit, monkeypatch):
     done = straybit("report", ".")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
+
+
+def test_what_a_backend_says_is_no_defect(straybit, monkeypatch):
+    """An error that is written for people is told in its own words, in one line."""
+
+    def broken(*_):
+        raise BackendError("gossip-1 did not end\n  its last words")
+
+    monkeypatch.setattr("straybit.cli.report.write_reports", broken)
+    Path("journal.ndjson").write_text("")
+    done = straybit("report", ".")
+    assert (done.returncode, done.stderr) == (2, "straybit: gossip-1 did not end its last words\n")
+
+
+def test_a_trial_of_a_run_inside_a_run_is_found(tmp_path):
+    """`--run` may name a demo's folder: its runs are searched as well."""
+    for folder, record in ((tmp_path, SubRun(folder="part")), (tmp_path / "part", Trial(id="t7", outcome="MASKED"))):
+        folder.mkdir(exist_ok=True)
+        with Journal(folder / "journal.ndjson") as journal:
+            for line in (started(folder.name, command="", id="x", backend="process", seed=3), record, RunEnded()):
+                journal.write(line)
+    assert _find("t7", tmp_path).scenario == "part"
 
 
 def test_a_search_for_a_trial_passes_folders_without_a_journal(straybit, tmp_path):

@@ -84,6 +84,12 @@ def test_a_trials_own_budget_holds():
     assert figures.timings(fold([started("s"), july_trial(0, defended=False)]))[1].over == 1
 
 
+def test_a_trial_without_a_line_of_its_own_has_its_runs():
+    """A command that does not exist is never printed."""
+    plain = msgspec.structs.replace(july_trial(0, defended=True), replay="")
+    assert facts.replay_command(fold([started("july-2008"), plain]), plain) == started("july-2008").replay
+
+
 def test_invalid_trials_are_in_no_rate():
     """They are shown, and counted nowhere."""
     invalid = msgspec.structs.replace(july_trial(0, defended=False), outcome=Outcome.INVALID)
