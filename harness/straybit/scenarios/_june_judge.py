@@ -41,7 +41,7 @@ def expectations(seen: Seen, judged: Sequence[records.Trial]) -> Iterator[record
     if seen.unsteady:
         return
     faults = [t for t in judged if t.kind is TrialKind.FAULT]
-    yield _all_refused(seen, [t for t in faults if t.expected is Outcome.DETECTED])
+    yield _all_refused([t for t in faults if t.expected is Outcome.DETECTED])
     yield _scan_finds(seen, {t.id for t in faults if t.expected is Outcome.SILENT})
     unread = [s.key for s in seen.scan if s.verdict == "error"]
     yield _expect(
@@ -104,15 +104,13 @@ def story(seen: Seen, judged: Sequence[records.Trial]) -> records.Table:
     return records.Table(name=STORY, columns=("2008-06-20", "here"), rows=cells)
 
 
-def _all_refused(seen: Seen, covered: Sequence[records.Trial]) -> records.Expectation:
-    """Refused by name, and a read that came back says that nothing of it is stored."""
-    right = {stored.key for stored in seen.scan if stored.verdict == "right"}
+def _all_refused(covered: Sequence[records.Trial]) -> records.Expectation:
+    """Refused by name; a trial is DETECTED only if a read that came back found nothing of it stored."""
     refused = [t for t in covered if t.outcome is Outcome.DETECTED and "content-checksum" in t.detected_by]
-    clean = [t for t in refused if t.id in right]
     return _expect(
         "every damaged write that carried a checksum is refused, and nothing of it is stored",
-        len(clean) == len(covered) > 0,
-        f"{len(clean)} of {len(covered)}",
+        len(refused) == len(covered) > 0,
+        f"{len(refused)} of {len(covered)}",
     )
 
 

@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 
 from straybit.clients import MODES
+from straybit.scenarios import _june_plan
 from straybit.scenarios._june_plan import june_plan
 from straybit_nodes.topology import Topology
 
@@ -28,6 +29,23 @@ def test_enough_is_damaged_in_every_mode(unit):
         assert sum(bool(MODES[write.mode].checksum) for write in plan.damaged) >= 12
         assert min(Counter(write.mode for write in plan.damaged)[mode] for mode in MODES) >= 2
         assert len(plan.controls) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "count"),
+    [
+        ("REQUESTS", 450, lambda plan: len(plan.writes)),
+        ("DAMAGED", 90, lambda plan: len(plan.damaged)),
+        ("DAMAGED_PER_MODE", 12, lambda plan: min(Counter(write.mode for write in plan.damaged).values())),
+        ("COVERED", 60, lambda plan: sum(bool(MODES[write.mode].checksum) for write in plan.damaged)),
+        ("CONTROLS", 20, lambda plan: len(plan.controls)),
+    ],
+)
+def test_writes_go_on_until_there_is_enough(monkeypatch, name, wanted, count):
+    """Each of the numbers that are asked for is waited for: a plan is as long as it takes, and no longer."""
+    assert count(june_plan(Topology(), 1)) < wanted
+    monkeypatch.setattr(_june_plan, name, wanted)
+    assert count(june_plan(Topology(), 1)) >= wanted
 
 
 def test_no_more_is_written_than_it_takes():
