@@ -43,6 +43,26 @@ bench: $(VENV)/.ready ## start of the cluster and one trial, measured here and n
 verdicts: $(VENV)/.ready ## each scenario, undefended and defended, SEEDS seeds: do all verdicts hold?
 	$(BIN)/python benchmarks/verdicts.py --seeds $(SEEDS) --backend $(BACKEND) --out $(OUT)/verdicts
 
+CACHE ?= $(HOME)/.cache/straybit
+TOXIPROXY := $(CACHE)/bin/server
+export PATH := $(PATH):/usr/local/go/bin
+
+$(TOXIPROXY):
+	@command -v go >/dev/null || { echo "real Toxiproxy is built with Go, and there is none on the path: install Go 1.23 or newer" >&2; exit 2; }
+	GOBIN=$(CACHE)/bin CGO_ENABLED=0 go install -ldflags '-s -w -X github.com/Shopify/toxiproxy/v2.Version=2.12.0' github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0
+
+.PHONY: conformance bench-proxy proxy-long
+conformance: $(VENV)/.ready $(TOXIPROXY) ## our proxy and real Toxiproxy side by side, and the clients for Node and Go
+	@command -v npm >/dev/null || { echo "the client for Node is fetched with npm, and there is none on the path: install Node.js" >&2; exit 2; }
+	STRAYBIT_CLIENTS=$(CACHE)/clients STRAYBIT_TOXIPROXY=$(TOXIPROXY) $(BIN)/pytest tests/unit/faults/test_clients.py tests/unit/faults/test_conformance.py tests/unit/faults/test_toxics.py $(PYTEST_ARGS)
+
+bench-proxy: $(VENV)/.ready $(TOXIPROXY) ## our proxy beside Toxiproxy, as ratios; takes the whole machine for minutes
+	STRAYBIT_TOXIPROXY=$(TOXIPROXY) $(BIN)/python benchmarks/proxy.py --json $(OUT)/bench-proxy.json
+
+proxy-long: $(VENV)/.ready ## 100,000 flips over random cuts, and 10 GB compared byte by byte
+	STRAYBIT_EXAMPLES=100000 $(BIN)/pytest --timeout 7200 tests/unit/faults/test_aim.py
+	STRAYBIT_BULK_MB=10000 $(BIN)/pytest --timeout 7200 tests/unit/faults/test_toxics.py -k no_byte
+
 .PHONY: wheels
 wheels: $(VENV)/.ready ## straybit and all it needs as wheels, for the container image
 	rm -rf build/wheels
