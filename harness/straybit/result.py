@@ -173,11 +173,7 @@ def _reasons(records: Sequence[Record], damage: str) -> tuple[str, ...]:
 
 def _inherited(runs: Sequence[tuple[SubRun, RunResult]]) -> tuple[str, ...]:
     """A run that was to fail, and failed, proves nothing either while something stood in its way."""
-    return tuple(
-        f"{sub.folder}: {reason}"
-        for sub, result in runs
-        for reason in result.reasons
-    )
+    return tuple(f"{sub.folder}: {reason}" for sub, result in runs for reason in result.reasons)
 
 
 def _expected_run(sub: SubRun, result: RunResult) -> Expectation:
