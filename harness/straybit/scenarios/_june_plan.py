@@ -17,11 +17,12 @@ from straybit_nodes.topology import Kind, Topology
 __all__ = ["CONTROL_RATE", "RATE", "JunePlan", "Write", "june_plan"]
 
 RATE = 0.5
-"""Share of the bodies that the faulty balancer damages: so many that `REQUESTS` are nearly always enough."""
+"""Share of the bodies that the faulty balancer damages: so many that `WRITES` are nearly always enough."""
 CONTROL_RATE = 0.1
 """Share that it treats the same way but for the damage."""
-REQUESTS = 300
-"""Writes at least; no more than it takes for the rest, since a demo has a minute for four runs."""
+WRITES = 240
+"""At least: with every third acknowledged one read back they are more than 300 requests.
+No more than it takes for the rest, since a demo has a minute for four runs."""
 DAMAGED = 24
 DAMAGED_PER_MODE = 2
 COVERED = 12
@@ -107,4 +108,4 @@ def _enough(writes: list[Write]) -> bool:
     spread = all(hit[mode] >= DAMAGED_PER_MODE for mode in MODES)
     controls = sum(write.verdict == "control" for write in writes)
     damaged = hit.total() >= DAMAGED and covered >= COVERED and spread
-    return len(writes) >= REQUESTS and damaged and controls >= CONTROLS
+    return len(writes) >= WRITES and damaged and controls >= CONTROLS

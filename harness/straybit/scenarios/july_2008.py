@@ -34,8 +34,10 @@ DOWN = 0.05
 DOWN_S = 5.0
 """Success below `DOWN` in every region for so long: the cluster is down."""
 UP = 0.4
-UP_S = 3.0
+UP_S = 2.5
 """Success above `UP` in every region for so long after the last flip: it will not go down any more."""
+VERIFY_S = 1.5
+"""36 requests, after everything else."""
 ENOUGH = 40
 """Requests in a region without which a share of success says nothing."""
 WATCH_S = 25.0
@@ -170,10 +172,10 @@ class July:
                     trial.recover(since_s=began_s, budget="staged")
 
     def verify(self, load: Load) -> None:
-        """Whether every request succeeds again."""
-        since_s = self.run.now()
+        """Whether every request succeeds, once more where it did all along, again where it did not."""
+        since_s = self.run.now() - (0.0 if self.sticky else VERIFY_S)
         with self.run.phase("verify"):
-            self.run.wait_until(lambda: load.settled_s() - since_s >= GOLDEN_S, 3 * GOLDEN_S)
+            self.run.wait_until(lambda: load.settled_s() - since_s >= VERIFY_S, 4 * VERIFY_S)
         self.verified = load.worst(since_s, load.settled_s())
         self.through = load.worst(load.started_s, load.settled_s())
 

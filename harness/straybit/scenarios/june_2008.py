@@ -25,7 +25,9 @@ from straybit_faults.receipt import Receipt
 __all__ = ["JUNE_2008", "JUNE_2008_BITS", "June", "put_on_record"]
 
 GOLDEN = 42
-"""Writes before anything is armed: two in each mode through each balancer of the default cluster."""
+"""Writes before anything is armed, at least: two in each mode through each balancer of the default cluster."""
+GOLDEN_S = 2.0
+"""So long at least is the workload's stretch before arming that everything is compared with."""
 GOLDEN_PREFIX = "golden/"
 CLIENTS = 6
 """Clients that write at the same time."""
@@ -52,8 +54,13 @@ class June:
 
     def golden(self) -> None:
         """The same kind of workload before anything is armed; every request must succeed."""
-        writes = [msgspec.structs.replace(w, key=f"{GOLDEN_PREFIX}{w.key}") for w in self.plan.writes[:GOLDEN]]
-        self.load(writes)
+        until_s = self.run.now() + GOLDEN_S
+        writes: list[Write] = []
+        for turn in itertools.takewhile(lambda turn: turn == 0 or self.run.now() < until_s, itertools.count()):
+            prefix = f"{GOLDEN_PREFIX}{turn}/"
+            some = [msgspec.structs.replace(w, key=f"{prefix}{w.key}") for w in self.plan.writes[:GOLDEN]]
+            self.load(some)
+            writes += some
         self.unsteady = [w.key for w in writes if not self.answered[w.key].reply.ok]
         self.unsteady += [read.key for read in self.reads if read.verdict != "right"]
         if self.unsteady:

@@ -21,10 +21,10 @@ def planned(seed, unit="byte"):
 
 @pytest.mark.parametrize("unit", ["byte", "bit"])
 def test_enough_is_damaged_in_every_mode(unit):
-    """At least 300 writes, 24 damaged, 12 of them under a checksum, 2 in each mode, and 2 controls."""
+    """300 requests however many are refused, 24 damaged, 12 of them under a checksum, 2 in each mode, 2 controls."""
     for seed in SEEDS:
         plan = planned(seed, unit)
-        assert len(plan.writes) >= 300
+        assert len(plan.writes) + (len(plan.writes) - len(plan.damaged)) // 3 >= 300
         assert len(plan.damaged) >= 24
         assert sum(bool(MODES[write.mode].checksum) for write in plan.damaged) >= 12
         assert min(Counter(write.mode for write in plan.damaged)[mode] for mode in MODES) >= 2
@@ -34,7 +34,7 @@ def test_enough_is_damaged_in_every_mode(unit):
 @pytest.mark.parametrize(
     ("name", "wanted", "count"),
     [
-        ("REQUESTS", 450, lambda plan: len(plan.writes)),
+        ("WRITES", 450, lambda plan: len(plan.writes)),
         ("DAMAGED", 90, lambda plan: len(plan.damaged)),
         ("DAMAGED_PER_MODE", 12, lambda plan: min(Counter(write.mode for write in plan.damaged).values())),
         ("COVERED", 60, lambda plan: sum(bool(MODES[write.mode].checksum) for write in plan.damaged)),
@@ -49,10 +49,10 @@ def test_writes_go_on_until_there_is_enough(monkeypatch, name, wanted, count):
 
 
 def test_no_more_is_written_than_it_takes():
-    """A demo has a minute for four runs: hardly any seed needs more than 300 writes, and none over 330."""
+    """A demo has a minute for four runs: hardly any seed needs more than 240 writes, and none over 330."""
     sizes = [len(planned(seed).writes) for seed in SEEDS]
     assert max(sizes) <= 330
-    assert sum(size > 300 for size in sizes) <= len(SEEDS) // 50
+    assert sum(size > 240 for size in sizes) <= len(SEEDS) // 10
 
 
 def test_only_one_balancer_damages_anything():
