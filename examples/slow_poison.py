@@ -1,17 +1,17 @@
-"""A scenario of one's own: a server's status is flipped in one message; do the clients feel it?
+"""A scenario of one's own: a server's version jumps far ahead in one message; do the clients feel it?
 
 Play it with `straybit run examples/slow_poison.py --defences none`, and again with `--defences gossip-crc`.
 """
 
 from straybit import BitFlip, Run, scenario
 
-FLIP = BitFlip("gossip-1:gossip-2", message="state", field="status", bit=1)
+FLIP = BitFlip("gossip-1:gossip-2", message="state", field="version", bit=62)
 
 
-@scenario("slow-poison", title="one server is said to be away", plan=lambda _topology, _seed: (str(FLIP),))
+@scenario("slow-poison", title="one server's news is from the far future", plan=lambda _topology, _seed: (str(FLIP),))
 def slow_poison(run: Run) -> None:
     run.create_buckets()
-    trial = run.trial("status", FLIP, drive=True)
+    trial = run.trial("version", FLIP, drive=True)
     with run.phase("flip"), trial:
         trial.wait_delivered(5)
     record = trial.record

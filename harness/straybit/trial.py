@@ -151,7 +151,7 @@ class Trial:
             raise failed
 
     def recover(self, *, since_s: float | None = None, budget: str = "recovered") -> None:
-        """Wait until the cluster is steady again, at most for the budget and as long again.
+        """Wait until the cluster is steady again, at most for the budget and as long again; what is wrong then sticks.
 
         `since_s` is the second of the run that recovery counts from: the revert, unless a restore began later.
         """
@@ -168,7 +168,7 @@ class Trial:
             course.recovered_s = round(max(0.0, steady.since - (began or steady.since)), 6)
         except NotSteadyError:
             course.hung = self._witness.hung()
-            course.sticky = bool(self.look())
+        course.sticky = bool(self.look())
 
     def finish(self, *, sticky: bool | None = None) -> records.Trial:
         """Judge what was seen and keep the record; `sticky` says so where somebody else watched for it."""

@@ -128,7 +128,7 @@ def test_fixtures_can_be_overridden(run):
             return lambda cluster: ["the probe says no"] if cluster.topology.storage else cluster.disagreements()
 
         def test_poison(cluster):
-            with cluster.trial(BitFlip("gossip-1:gossip-2", message="state", field="status", bit=1)) as trial:
+            with cluster.trial(BitFlip("gossip-1:gossip-2", message="state", field="version", bit=62)) as trial:
                 pass
             trial.expect_outcome("SPREAD")
             assert trial.record.sticky

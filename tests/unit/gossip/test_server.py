@@ -442,7 +442,8 @@ class Deaf(asyncio.Protocol):
     """Accepts, and never reads."""
 
     def connection_made(self, transport):
-        transport.pause_reading()
+        # Python 3.11.2 begins to read behind this call, whatever is said in it.
+        asyncio.get_running_loop().call_soon(transport.pause_reading)
         self.transport = transport
 
 

@@ -189,6 +189,15 @@ def test_damage_that_stays_is_sticky(cluster):
         one.expect_recovered(within_s=1)
 
 
+def test_damage_that_no_probe_sees_is_sticky_too(cluster):
+    """Steady by every probe, and still believed: a version from the future is no disagreement about addresses."""
+    cluster.after_flow = lambda: cluster.believe("gossip-3")
+    with trial(cluster) as one:
+        pass
+    assert one.record.sticky
+    assert one.record.phases.recovered_s is not None
+
+
 def test_a_receiver_that_dies_is_a_crash(cluster):
     """A process that ends by itself makes the trial CRASH, and its silence is no error of the harness."""
 
