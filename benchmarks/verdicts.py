@@ -23,6 +23,7 @@ from straybit.records import Trial, Verdict
 from straybit.result import RunResult
 from straybit.runner import RunOptions, machine, perform
 from straybit.scenarios import SCENARIOS, find_scenario
+from straybit.scenarios.scenario import STALLED
 from straybit.stats import wilson
 from straybit.story import as_published
 from straybit_nodes.defences import parse_defences
@@ -59,6 +60,9 @@ def told(result: RunResult) -> dict[str, dict[str, object]]:
     return {trial.id: _told(trial) for trial in result.trials}
 
 
+TRIES = 3
+
+
 def _told(trial: Trial) -> dict[str, object]:
     damaged = {
         (r.identity, r.field, tuple(bit // 8 for bit in r.field_bits), (r.before or 0) ^ (r.after or 0))
@@ -93,7 +97,7 @@ def emptied(out: Path) -> Path:
 
 
 def play(case: Case, seed: int, backend: Backend, folder: Path) -> RunResult:
-    """One run."""
+    """One run; one in which the host stood still is no verdict and is played again, at most twice. All are kept."""
     options = RunOptions(
         defences=case.defences,
         names=parse_defences(case.defences),
@@ -101,7 +105,14 @@ def play(case: Case, seed: int, backend: Backend, folder: Path) -> RunResult:
         seed=seed,
         budgets=budgets_with(),
     )
-    return perform(find_scenario(case.scenario), options, backend, folder)
+    for attempt in range(TRIES):
+        place = folder if attempt == 0 else folder.with_name(f"{folder.name}-try-{attempt + 1}")
+        result = perform(find_scenario(case.scenario), options, backend, place)
+        stalls = [trial.why for trial in result.trials if trial.why.startswith(STALLED)]
+        if not stalls:
+            break
+        print(f"      {case.scenario} {case.defences} seed {seed}: no verdict, {stalls[0]}", flush=True)
+    return result
 
 
 def played(case: Case, seed: int, backend: Backend, out: Path, *, twice: bool) -> bool:

@@ -19,7 +19,7 @@ from straybit.observe.alarm import gossip_alarms
 from straybit.run import Run
 from straybit.scenarios._july_judge import expectations, story
 from straybit.scenarios._july_plan import july_plan, owner_of
-from straybit.scenarios.scenario import Scenario
+from straybit.scenarios.scenario import STALLED, Scenario
 from straybit.trial import Trial
 from straybit_faults.flip import Flip
 
@@ -204,7 +204,7 @@ def _play(run: Run) -> None:
         july.recover(load, trial)
         july.verify(load)
     if load.late_s > STALL_S:
-        trial.doubt(f"the host stood still for {load.late_s:.2f} s, as long as a time-out")
+        trial.doubt(f"{STALLED} for {load.late_s:.2f} s, as long as a time-out")
     run.record_samples(load.samples())
     noticed = trial.noticed_after()
     record = trial.finish(sticky=july.sticky)

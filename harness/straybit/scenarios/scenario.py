@@ -9,10 +9,14 @@ import msgspec
 from straybit.run import Run
 from straybit_nodes.topology import Topology
 
-__all__ = ["STORY", "Scenario"]
+__all__ = ["STALLED", "STORY", "Scenario"]
 
 STORY = "as published"
 """Name of the table in which a scenario holds what happened against the published story, row by row."""
+
+
+STALLED = "the host stood still"
+"""How a trial's reason begins that is INVALID because of the machine, and may be tried again."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
