@@ -34,7 +34,7 @@ BIN_S = 0.5
 WORKERS = 6
 """Clients that scan at the same time."""
 SCAN_S = 5.0
-"""For one key to be read; an error is neither right nor lost."""
+"""For one key to be read, or a bucket to be made; an error is neither right nor lost."""
 
 
 class Run:
@@ -124,11 +124,11 @@ class Run:
             return self._clients[balancer, mode]
 
     def create_buckets(self) -> None:
-        """The bucket of this run, in every region. Raises RuntimeError when a region does not take it."""
+        """The bucket of this run, in every region. Raises RuntimeError when a region does not take it in `SCAN_S`."""
         for region in self.regions():
-            reply = self.client(self.balancers(region)[0]).create_bucket()
-            if not reply.ok:
-                raise RuntimeError(f"region {region} did not take the bucket {BUCKET}: {reply.status} {reply.code}")
+            client = self.client(self.balancers(region)[0])
+            if not self.wait_until(lambda client=client: client.create_bucket().ok, SCAN_S):  # type: ignore[misc]
+                raise RuntimeError(f"region {region} did not take the bucket {BUCKET} within {SCAN_S:g} s")
 
     def put(self, key: str, body: bytes, *, balancer: str, mode: str = "today-default") -> Reply:
         """Write an object and keep the ledger: acknowledged, refused, or unknown."""

@@ -89,15 +89,18 @@ def test_samples_are_put_into_their_bins(run):
     ]
 
 
-def test_bucket_that_a_region_does_not_take_ends_the_run(run, world):
-    """Each region is asked once, through one of its balancers, and a refusal names the region."""
+def test_bucket_that_a_region_does_not_take_ends_the_run(run, world, monkeypatch):
+    """Each region is asked through one of its balancers, again for a while, and one that refuses on is named."""
+    monkeypatch.setattr("straybit.run.SCAN_S", 0.12)
     run.create_buckets()
     assert [(call, endpoint) for call, endpoint, _, _ in world.calls] == [
         ("bucket", "http://lb-1"),
         ("bucket", "http://lb-2"),
     ]
-    world.say("", Reply(True), BUSY)
-    with pytest.raises(RuntimeError, match="region us did not take the bucket straybit: 503 SlowDown"):
+    world.say("", Reply(True), BUSY, Reply(True))
+    run.create_buckets()
+    world.say("", Reply(True), *[BUSY] * 100)
+    with pytest.raises(RuntimeError, match="region us did not take the bucket straybit within 0.12 s"):
         run.create_buckets()
 
 
