@@ -137,6 +137,7 @@ def test_short_body_is_no_reply(server, client):
 def test_refused_connection_is_no_reply(server):
     """Nobody there: status 0, and the kind of error."""
     port = server.server_port
+    server.shutdown()  # a thread that still waits in poll() would keep the closed socket listening
     server.server_close()
     with closing(S3(f"http://127.0.0.1:{port}")) as s3:
         reply = s3.get("bucket", "key")
