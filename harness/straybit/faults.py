@@ -56,10 +56,10 @@ def BitFlip(  # noqa: N802 - a fault reads as a noun
 
 def check_flip(flip: Flip, topology: Topology) -> None:
     """Raise FlipIdError, naming what there is, unless the flip's link, message, field and bit can exist."""
-    specs = {spec.name: spec for spec in topology.links()}
+    specs = {spec.name: spec for spec in topology.links(flip.link.caller)}
     spec = specs.get(str(flip.link))
     if spec is None:
-        near = sorted(name for name in specs if name.startswith(f"{flip.link.caller}:"))
+        near = sorted(specs)
         hint = f"{flip.link.caller} has {', '.join(near)}" if near else "`straybit list links` names them"
         raise FlipIdError(f"there is no link {flip.link}; {hint}")
     if isinstance(flip.aim, OffsetAim):
@@ -98,7 +98,7 @@ def toxic_of(flip: Flip, topology: Topology) -> Toxic:
         case OffsetAim(connection, offset, bit):
             attributes = {"connection": connection, "offset": offset, "bit": bit}
         case FieldAim(message, ordinal, field, bits, repair):
-            wire = next(spec.wire for spec in topology.links() if spec.name == str(flip.link))
+            wire = next(s.wire for s in topology.links(flip.link.caller) if s.name == str(flip.link))
             attributes = {"wire": wire, "message": message, "ordinal": ordinal, "field": field, "bits": list(bits)}
             attributes |= {"repair": True} if repair else {}
         case DataAim(message, ordinal, fault):

@@ -115,9 +115,9 @@ class Topology(msgspec.Struct, frozen=True):
         """Those that gossip: every gossip node and balancer."""
         return tuple(s for s in self.services() if s.kind is not Kind.STORAGE)
 
-    def links(self) -> tuple[LinkSpec, ...]:
-        """Every directed link, each to have a proxy listener of its own."""
-        return tuple(self._links())
+    def links(self, caller: str | None = None) -> tuple[LinkSpec, ...]:
+        """Every directed link, each to have a proxy listener of its own; those of one `caller` where one is named."""
+        return tuple(self._links(caller))
 
     def _servers(self) -> Iterator[Service]:
         number = 0
@@ -135,12 +135,13 @@ class Topology(msgspec.Struct, frozen=True):
                 address = int(IPv4Address(f"10.{index}.128.{place}"))
                 yield Service(f"lb-{number}", Kind.BALANCER, region.name, number, address)
 
-    def _links(self) -> Iterator[LinkSpec]:
+    def _links(self, only: str | None) -> Iterator[LinkSpec]:
         services = self.services()
         members = self.members()
-        for balancer in (s for s in services if s.kind is Kind.BALANCER):
-            yield LinkSpec(CLIENT, balancer.name, Role.BALANCER, "http1")
-        for caller in services:
+        if only in (None, CLIENT):
+            for balancer in (s for s in services if s.kind is Kind.BALANCER):
+                yield LinkSpec(CLIENT, balancer.name, Role.BALANCER, "http1")
+        for caller in (s for s in services if only in (None, s.name)):
             if caller.kind is Kind.STORAGE:
                 yield LinkSpec(caller.name, caller.member, Role.GOSSIP, "gossip")
             else:

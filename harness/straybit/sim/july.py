@@ -1,20 +1,22 @@
 """July 2008 on virtual time: its six flips, each mechanism removed in turn, and what operators may try.
 
-`python -m straybit_nodes.gossip.simjuly [SEEDS]` prints the table of the docs, for that many seeds (20).
+`python -m straybit.sim.july [SEEDS]` prints the table of the docs, for that many seeds (20).
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from random import Random
 
+from straybit.faults import toxic_of
+from straybit.scenarios._july_plan import july_plan, owner_of
+from straybit.sim.net import SimNet
+from straybit.sim.requests import Load
+from straybit_faults.flip import Flip
 from straybit_nodes.gossip.rules import Rules
-from straybit_nodes.gossip.simload import Load
-from straybit_nodes.gossip.simnet import FieldFlip, SimNet
-from straybit_nodes.topology import Kind, Topology
+from straybit_nodes.topology import Topology
 
-__all__ = ["REMOVED", "Played", "flips_of_july", "play", "rolling_restart", "staged_clear"]
+__all__ = ["REMOVED", "Played", "bring_about", "play", "rolling_restart", "staged_clear"]
 
 REMOVED: dict[str, Rules] = {
     "nothing": Rules(),
@@ -63,27 +65,21 @@ class Played:
         return wrong
 
 
-def flips_of_july(topology: Topology, seed: int) -> list[FieldFlip]:
-    """Six messages, two about each of three owners: another address bit in each, from 0 to 1, leading nowhere.
-
-    The owners are one server of the first region and two of the second;
-    sender and receiver are other members of the owner's region, and none of the three:
-    an owner that was poisoned is reached by nobody, so no message about another would come to it.
-    """
-    rng = Random(seed)
-    members = topology.members()
-    taken = {each.address for each in members}
-    first, second = ([s for s in members if s.region == region.name] for region in topology.regions)
-    servers = [[s for s in region if s.kind is Kind.GOSSIP] for region in (first, second)]
-    owners = [rng.choice(servers[0]), *rng.sample(servers[1], 2)]
-    flips = []
-    for owner in owners:
-        bits = [bit for bit in range(32) if not owner.address >> bit & 1 and owner.address | 1 << bit not in taken]
-        others = [s.name for s in members if s.region == owner.region and s not in owners]
-        for bit in rng.sample(bits, 2):
-            sender, receiver = rng.sample(others, 2)
-            flips.append(FieldFlip(sender, receiver, owner.name, "address", bit))
-    return flips
+def bring_about(net: SimNet, flips: Iterable[Flip]) -> None:
+    """Arm the flips and have every sender ask the owner for news and tell the receiver, until its message was sent."""
+    names = {f"july-{number}": flip for number, flip in enumerate(flips)}
+    for name, flip in names.items():
+        net.proxies.add(toxic_of(flip, net.topology), name)
+    until = net.now + ARMED_MAX_S
+    while (left := names.keys() - {receipt.toxic for receipt in net.proxies.receipts()}) and net.now < until:
+        for name in sorted(left):
+            net.exchange(names[name].link.caller, owner_of(names[name]))
+        net.run(net.now + NEWS_S)
+        for name in sorted(left):
+            net.exchange(names[name].link.caller, names[name].link.callee)
+        net.run(net.now + NEWS_S)
+    for name, flip in names.items():
+        net.proxies.remove(str(flip.link), name)
 
 
 def play(
@@ -91,7 +87,7 @@ def play(
     *,
     seed: int,
     defences: Iterable[str] = (),
-    flips: list[FieldFlip] | None = None,
+    flips: Iterable[Flip] | None = None,
     act: Callable[[SimNet], None] | None = None,
     length_s: float = 7.5,
     topology: Topology | None = None,
@@ -102,16 +98,7 @@ def play(
     load = Load(net, seed=seed)
     net.resume()
     net.run(WARM_S)
-    net.flips += flips if flips is not None else flips_of_july(topology, seed)
-    until = net.now + ARMED_MAX_S
-    while net.flips and net.now < until:
-        for flip in [*net.flips]:
-            net.exchange(flip.sender, flip.owner)
-        net.run(net.now + NEWS_S)
-        for flip in [*net.flips]:
-            net.exchange(flip.sender, flip.receiver)
-        net.run(net.now + NEWS_S)
-    net.flips.clear()
+    bring_about(net, flips if flips is not None else july_plan(topology, seed).flips)
     over = net.now
     if act is not None:
         act(net)

@@ -1,13 +1,14 @@
 """Why July collapses: the mechanisms make the storm, each of them is needed, and what ends it.
 
-The figures of many seeds come from `python -m straybit_nodes.gossip.simjuly`.
+The figures of many seeds come from `python -m straybit.sim.july`.
 """
 
 import pytest
 
+from straybit.faults import BitFlip
+from straybit.scenarios._july_plan import july_plan
+from straybit.sim.july import REMOVED, play, rolling_restart, staged_clear
 from straybit_nodes.gossip.rules import Rules
-from straybit_nodes.gossip.simjuly import REMOVED, flips_of_july, play, rolling_restart, staged_clear
-from straybit_nodes.gossip.simnet import FieldFlip
 from straybit_nodes.topology import Topology
 
 SEEDS = (1, 2)
@@ -138,7 +139,7 @@ def test_gossip_crc_alone_leaves_no_dip(seed):
 @pytest.mark.parametrize("defences", [[], ["value-bounds"]], ids=["off", "on"])
 def test_value_bounds_stop_jumps_of_generation_and_version(field, defences):
     """A high bit of a generation or a version spreads everywhere and sticks without it, and nowhere with it."""
-    flips = [FieldFlip("gossip-1", "gossip-2", "gossip-3", field, 40)]
+    flips = [BitFlip("gossip-1:gossip-2", message="state", field=f"gossip-3.{field}", bit=40)]
     played = play(Rules(), seed=1, defences=defences, flips=flips, length_s=3)
     holders = [name for name, host in played.net.hosts.items() if getattr(entry(host, "gossip-3"), field) >> 40]
     assert len(holders) == (0 if defences else len(played.net.hosts))
@@ -182,11 +183,11 @@ def test_failed_peer_damping_bounds_the_measured_rate():
 def test_gossip_alarm_fires_in_the_storm_and_names_a_poisoned_server(seed):
     """The first alarm comes within two seconds of the first flip, naming its owner; every node has one in the end."""
     played = play(Rules(), seed=seed, defences=["gossip-alarm"])
-    owners = {flip.owner for flip in flips_of_july(Topology(), seed)}
+    owners = set(july_plan(Topology(), seed).owners)
     alarms = [(at, name, fields["culprit"]) for at, name, event, fields in played.net.log if event == "alarm"]
     assert alarms
     assert alarms[0][2] in owners
-    assert alarms[0][0] - played.net.flipped[0][0] < 2.0
+    assert alarms[0][0] - played.net.proxies.receipts()[0].sent < 2.0
     assert {name for _, name, _ in alarms} >= {name for name in played.net.hosts if name.startswith("gossip")}
 
 
@@ -207,21 +208,3 @@ def test_two_runs_of_a_seed_are_the_same():
     assert [h.core.view.entries for h in one.net.hosts.values()] == [
         h.core.view.entries for h in two.net.hosts.values()
     ]
-
-
-def test_july_needs_six_messages_two_about_each_of_three_owners():
-    """The plan follows the design: different bits from 0 to 1, leading nowhere, among others of the owner's region."""
-    topology = Topology()
-    flips = flips_of_july(topology, 1)
-    by_owner = {flip.owner: [f for f in flips if f.owner == flip.owner] for flip in flips}
-    assert [len(each) for each in by_owner.values()] == [2, 2, 2]
-    assert [topology.service(owner).region for owner in by_owner] == ["eu", "us", "us"]
-    taken = {service.address for service in topology.services()}
-    for owner, each in by_owner.items():
-        service = topology.service(owner)
-        assert len({flip.bit for flip in each}) == 2
-        for flip in each:
-            assert not service.address >> flip.bit & 1
-            assert service.address | 1 << flip.bit not in taken
-            assert {topology.service(name).region for name in (flip.sender, flip.receiver)} == {service.region}
-            assert not {flip.sender, flip.receiver} & set(by_owner)

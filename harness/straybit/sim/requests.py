@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
+from straybit.sim.net import SimNet
 from straybit_nodes.gossip.messages import UP, Denied, Granted, Message, Place, Release
-from straybit_nodes.gossip.simnet import SimNet
 from straybit_nodes.topology import Kind
 
 __all__ = ["DEADLINE_S", "Load"]
