@@ -145,7 +145,9 @@ class SimProxies:
     Only links that are tapped, or all of a net that is `bytewise`, carry bytes; `record` keeps what passes.
     """
 
-    def __init__(self, clock: Clock, parts: Weak, *, checked: bool, bytewise: bool = False, record: bool = False) -> None:
+    def __init__(
+        self, clock: Clock, parts: Weak, *, checked: bool, bytewise: bool = False, record: bool = False
+    ) -> None:
         self.book = ReceiptBook()
         self.heard: list[Heard] = []
         self.record = record

@@ -27,7 +27,7 @@ STEPPED = Rules(connect_timeout_s=0.25, tell_count=0, verify_retries=0)
 class SimStage:
     """`nodes` gossip nodes without timers, each time `fresh` anew: nobody knows anybody, all run, nothing is armed.
 
-    `parts` are what every node is made of; `record` keeps every frame that passes, for `heard`.
+    `weak` is what every node is made of, sound by default; `record` keeps every frame that passes, for `heard`.
     `bytewise` carries messages as bytes on every link instead of only on those with a toxic.
     """
 
@@ -40,7 +40,7 @@ class SimStage:
         defences: Iterable[str] = (),
         seed: int = 0,
         rules: Rules = STEPPED,
-        parts: Weak = SOUND,
+        weak: Weak = SOUND,
         record: bool = False,
         bytewise: bool = False,
     ) -> None:
@@ -49,7 +49,7 @@ class SimStage:
         self._defences = frozenset(defences)
         self._seed = seed
         self._rules = rules
-        self._parts = parts
+        self._weak = weak
         self._record = record
         self._bytewise = bytewise
         self._toxics: dict[str, Toxic] = {}
@@ -80,7 +80,7 @@ class SimStage:
             defences=self._defences,
             seed=self._seed,
             ticks=False,
-            parts=self._parts,
+            parts=self._weak,
             bytewise=self._bytewise,
             record=self._record,
         )
@@ -166,6 +166,20 @@ class SimStage:
             for at, name, event, fields in self.net.log[self._mark :]
             if event in {"refused", "parse-error"}
         )
+
+    def felt(self) -> dict[int, float]:
+        """When each receipt's receiver took the frame, refused or not, by the receipt's number."""
+        found = {}
+        for receipt in self.receipts():
+            caller, _, callee = receipt.proxy.partition(":")
+            frames = self.net.hosts[callee if receipt.direction is Direction.UP else caller].frames
+            times = [at for at, _, crc in frames if crc == receipt.crc]
+            found |= {receipt.seq: times[0]} if times else {}
+        return found
+
+    def silent(self) -> tuple[str, ...]:
+        """Nodes that run and do not answer: none, since no code here waits for anything."""
+        return ()
 
     def heard(self) -> tuple[Heard, ...]:
         """Frames that passed since the last arming, where they are recorded."""

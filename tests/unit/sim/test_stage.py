@@ -28,9 +28,7 @@ def introduced(stage):
 
 def wrong(stage):
     addresses = {member.name: member.address for member in stage.topology.members()}
-    truth = {
-        name: Originated(addresses[name], 1, GENERATION, number + 2) for number, name in enumerate(stage.members)
-    }
+    truth = {name: Originated(addresses[name], 1, GENERATION, number + 2) for number, name in enumerate(stage.members)}
     return wrong_values(stage.views(), truth)
 
 
@@ -60,7 +58,7 @@ def test_a_checksum_notices_by_the_crc_that_the_receipt_names():
     assert (noticed.by, noticed.service, noticed.detail) == ("gossip-crc", "gossip-2", f"crc {receipt.crc:08x}")
     assert receipt.flip == f"1/{LINK}/up/state/0/gossip-3.version/62"
     assert (receipt.before ^ receipt.after) == 1 << receipt.byte_bit
-    assert receipt.sent <= receipt.delivered
+    assert receipt.sent <= receipt.delivered == stage.felt()[receipt.seq]
     assert wrong(stage) == ()
 
 
@@ -181,7 +179,7 @@ class Touchy(Core):
 
 def test_a_weak_node_whose_code_raises_is_gone():
     """A planted hole that kills its process shows as an exit of that node, and its peers see it dead."""
-    stage = introduced(SimStage(3, parts=Weak(core=Touchy)))
+    stage = introduced(SimStage(3, weak=Weak(core=Touchy)))
     stage.arm([BitFlip(LINK, message="state", field="gossip-3.load", bit=12)])
     stage.exchange("gossip-1", "gossip-2")
     assert stage.exits() == ("gossip-2",)
