@@ -169,7 +169,7 @@ class SimStage:
 
     def felt(self) -> dict[int, float]:
         """When each receipt's receiver took the frame, refused or not, by the receipt's number."""
-        found = {}
+        found: dict[int, float] = {}
         for receipt in self.receipts():
             caller, _, callee = receipt.proxy.partition(":")
             frames = self.net.hosts[callee if receipt.direction is Direction.UP else caller].frames
