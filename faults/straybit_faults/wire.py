@@ -23,6 +23,7 @@ __all__ = [
     "GUARD_CLASSES",
     "Conversation",
     "Direction",
+    "End",
     "Event",
     "Field",
     "FieldClass",
@@ -124,6 +125,12 @@ class Part(msgspec.Struct, frozen=True):
     length: int
 
 
+class End(msgspec.Struct, frozen=True):
+    """The open message, whose `end` was not known, ends at stream offset `at`."""
+
+    at: int
+
+
 class Lost(msgspec.Struct, frozen=True):
     """The parser cannot read this stream from `at` on: `reason` says why. It stays silent from then on."""
 
@@ -131,7 +138,7 @@ class Lost(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event = Message | Part | Lost
+Event = Message | Part | End | Lost
 
 
 class Parser(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from straybit_faults.proxy.application import Application
 from straybit_faults.toxics import Whole
 from straybit_faults.toxics.content import Decision
-from straybit_faults.wire import Message
+from straybit_faults.wire import Message, Part
 
 if TYPE_CHECKING:
     from straybit_faults.proxy.editor import Editor
@@ -18,12 +18,14 @@ __all__ = ["ClaimedMessage"]
 
 
 class ClaimedMessage:
-    """`start` and `end` are stream offsets; `application` is None where the toxic only wants to see the message."""
+    """`start` and `end` are stream offsets, `end` is None until it is known; of an open message `parts` tell the runs.
+
+    `decision` is None where the toxic only wants to see the message.
+    """
 
     def __init__(
         self, editor: Editor, message: Message, toxic: Whole, application: Application, *, decision: Decision | None
     ) -> None:
-        assert message.end is not None
         assert application.reader is not None
         self.editor = editor
         self.message = message
@@ -31,7 +33,8 @@ class ClaimedMessage:
         self.application = application
         self.decision = decision
         self.start = application.reader.origin + message.at
-        self.end = application.reader.origin + message.end
+        self.end = None if message.end is None else application.reader.origin + message.end
+        self.parts: list[Part] = []
         self.data = b""
         self.answer: Sequence[bytes] | None = None
         self.timer: Timer | None = None
@@ -41,12 +44,18 @@ class ClaimedMessage:
         """Number of its connection on the proxy."""
         return self.editor.stream.number
 
-    def field_span(self, name: str) -> tuple[int, int] | None:
-        """Where in `data` a field's bytes are."""
+    def field_runs(self, name: str) -> Sequence[tuple[int, int]]:
+        """Where in `data` a field's bytes are: start and length of each run, more than one in a chunked body."""
         field = self.message.field(name)
-        if field is None or field.length is None:
-            return None
-        return field.at - self.message.at, field.length
+        if field is None:
+            return []
+        if field.length is None:
+            return [(part.at - self.message.at, part.length) for part in self.parts if part.field == field.name]
+        return [(field.at - self.message.at, field.length)]
+
+    def complete(self, end: int) -> bool:
+        """Whether the whole message lies before stream offset `end`."""
+        return self.end is not None and self.end <= end
 
     def put_off(self, seconds: float, reason: str) -> None:
         """Wait for `wake`, and pass the message on unchanged after that time, because of `reason`."""

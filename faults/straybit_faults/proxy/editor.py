@@ -28,7 +28,7 @@ from straybit_faults.receipt import Receipt
 from straybit_faults.toxics import Content, Matcher, Next, Timer, Whole
 from straybit_faults.toxics.content import Change, Decision
 from straybit_faults.toxics.whole import Keep
-from straybit_faults.wire import Direction, Event, Field, Lost, Message, Part
+from straybit_faults.wire import Direction, End, Event, Field, Lost, Message, Part
 
 __all__ = ["MAX_HELD", "Editor", "EditorStream", "Reader", "Watch"]
 
@@ -115,9 +115,10 @@ class Editor:
         self.matchers = list(matchers)
         self.patches = [patch for patch in self.patches if patch[3].matcher in self.matchers]
         self.open = [application for application in self.open if application.matcher in self.matchers]
-        for claim in self.claims:
-            if claim.application.matcher not in self.matchers:
-                claim.give_up("the toxic was removed first")
+        removed = [claim for claim in self.claims if claim.application.matcher not in self.matchers]
+        self._unclaim(removed, "the toxic was removed first")
+        if removed:
+            self.stream.later(self.drain)
         for matcher in new:
             self._aim_at_offset(matcher)
 
@@ -134,8 +135,7 @@ class Editor:
             self._release(data)
             return
         self.kept += data
-        if len(self.kept) > MAX_HELD:
-            self._give_up(f"more than {MAX_HELD} bytes held back")
+        self._bound()
         self.drain()
 
     def _feed(self, reader: Reader, data: memoryview) -> None:
@@ -166,7 +166,7 @@ class Editor:
             stop = free if claim is None else min(free, claim.start)
             if stop > self.base:
                 self._release(self._take(stop - self.base))
-            if claim is None or self.base < claim.start or len(self.kept) < claim.end - claim.start:
+            if claim is None or self.base < claim.start or not claim.complete(self.base + len(self.kept)):
                 return
             if not self._settle(claim):
                 return
@@ -174,7 +174,7 @@ class Editor:
     def end(self) -> None:
         """The sender closed its half: an unfinished message leaves as it is."""
         for claim in tuple(self.claims):
-            if self.base + len(self.kept) < claim.end or claim is not self.claims[0]:
+            if not claim.complete(self.base + len(self.kept)) or claim is not self.claims[0]:
                 self.claims.remove(claim)
                 self.miss(claim.application.matcher, "the stream ended before its message was complete")
         if self.claims and self.claims[0].timer is not None:
@@ -207,12 +207,23 @@ class Editor:
         del self.kept[:count]
         return block
 
-    def _give_up(self, reason: str) -> None:
-        for reader in tuple(self.readers):
-            self._lose(reader, reason)
-        for claim in self.claims:
+    def _bound(self) -> None:
+        """Keep no more than MAX_HELD: first claims whose end is unknown go, then whoever else holds bytes back."""
+        reason = f"more than {MAX_HELD} bytes held back"
+        if len(self.kept) > MAX_HELD:
+            self._unclaim([claim for claim in self.claims if claim.end is None], reason)
+            self.drain()
+        if len(self.kept) > MAX_HELD:
+            for reader in tuple(self.readers):
+                self._lose(reader, reason)
+            self._unclaim(tuple(self.claims), reason)
+
+    def _unclaim(self, claims: Iterable[ClaimedMessage], reason: str) -> None:
+        for claim in claims:
+            self.claims.remove(claim)
+            claim.cancel()
+            claim.answer = ()  # nobody waits for it any more
             self.miss(claim.application.matcher, reason)
-        self.claims.clear()
 
     # -- what wires say ------------------------------------------------------------------------------------------
 
@@ -224,11 +235,20 @@ class Editor:
                     if matcher.armed.attributes.wire == reader.wire.name:
                         self._offer(matcher, event, reader)
             case Part(field, start, at, length):
+                for claim in self._open_claims(reader):
+                    claim.parts.append(event)
                 for application in tuple(self.open):
                     if application.field is not None and application.field.name == field:
                         self._continue(application, start, reader.origin + at, length)
+            case End(at):
+                for claim in self._open_claims(reader):
+                    claim.end = reader.origin + at
             case Lost(_, reason):
                 self._lose(reader, reason)
+
+    def _open_claims(self, reader: Reader) -> list[ClaimedMessage]:
+        """Claims of the message whose end that reader does not know yet."""
+        return [claim for claim in self.claims if claim.end is None and claim.application.reader is reader]
 
     def _offer(self, matcher: Matcher, message: Message, reader: Reader) -> None:
         toxic: Content = matcher.armed.attributes
@@ -259,9 +279,11 @@ class Editor:
     ) -> None:
         if not toxic.wants(matcher.state, decision, self.stream.number):
             return
-        if message.end is None or message.end - message.at > MAX_HELD:
+        if message.end is not None and message.end - message.at > MAX_HELD:
             if decision is not None:
-                self.miss(matcher, f"{message.kind} {decision.ordinal} cannot be held: its length is unknown or huge")
+                self.miss(
+                    matcher, f"{message.kind} {decision.ordinal} cannot be held: it has more than {MAX_HELD} bytes"
+                )
             return
         whole = decision or Decision(matcher.seen - 1, toxic.control)
         application = Application(matcher, whole, None, reader=reader, message=message)
@@ -351,6 +373,7 @@ class Editor:
     def _settle(self, claim: ClaimedMessage) -> bool:
         """Replace a complete message, which is at the front; False while that has to wait."""
         if not claim.data:
+            assert claim.end is not None
             block = memoryview(self.kept[: claim.end - claim.start])
             self._patch(block)
             self.kept[: len(block)] = block
@@ -369,7 +392,7 @@ class Editor:
         if applied:
             block = memoryview(b"".join(messages))
             self._write(claim.application, block, self.out + max(0, len(block) - 1))
-        self.base = claim.end
+        self.base += len(claim.data)
         for message in messages:
             self._hand_on(memoryview(bytearray(message)))
         if applied and claim.toxic.ends and not claim.application.decision.control:
@@ -399,6 +422,7 @@ class Editor:
     def _lose(self, reader: Reader, reason: str) -> None:
         if reader in self.readers:
             self.readers.remove(reader)
+        self._unclaim(self._open_claims(reader), reason)
         self._forget([one for one in self.open if one.reader is reader], reason)
         self.events.add(
             "lost",

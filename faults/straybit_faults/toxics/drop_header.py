@@ -29,9 +29,10 @@ class DropHeader(Whole, kw_only=True, omit_defaults=True):
 
     def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
         """The message without that line."""
-        span = claim.field_span(f"header.{self.name.lower()}")
-        if span is None:
+        runs = claim.field_runs(f"header.{self.name.lower()}")
+        if not runs:
             raise ValueError(f"{claim.message.kind} has no header {self.name}")
-        start = claim.data.rindex(b"\n", 0, span[0]) + 1
-        stop = claim.data.index(b"\n", span[0]) + 1
+        ((value, _),) = runs
+        start = claim.data.rindex(b"\n", 0, value) + 1
+        stop = claim.data.index(b"\n", value) + 1
         return (claim.data[:start] + claim.data[stop:],)

@@ -34,7 +34,9 @@ class Truncate(Whole, kw_only=True, omit_defaults=True):
 
     def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[builtins.bytes] | None:
         """Everything up to the cut."""
-        start, length = claim.field_span(self.field or "body") or (0, len(claim.data))
-        if length <= self.bytes:
-            raise ValueError(f"only {length} bytes, so none can be cut to leave {self.bytes}")
-        return (claim.data[: start + self.bytes],)
+        left = self.bytes
+        for start, length in claim.field_runs(self.field or "body") or [(0, len(claim.data))]:
+            if left < length:
+                return (claim.data[: start + left],)
+            left -= length
+        raise ValueError(f"only {self.bytes - left} bytes, so none can be cut to leave {self.bytes}")

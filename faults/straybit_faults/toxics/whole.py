@@ -26,8 +26,8 @@ class Claim(Protocol):
     def connection(self) -> int:
         """Number of its connection on the proxy."""
 
-    def field_span(self, name: str) -> tuple[int, int] | None:
-        """Where in `data` a field's bytes are."""
+    def field_runs(self, name: str) -> Sequence[tuple[int, int]]:
+        """Where in `data` a field's bytes are: start and length of each run, more than one in a chunked body."""
 
     def put_off(self, seconds: float, reason: str) -> None:
         """Wait for `wake`, and pass the message on unchanged after that time, because of `reason`."""

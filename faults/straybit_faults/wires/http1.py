@@ -18,7 +18,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from straybit_faults.wire import Event, Field, FieldClass, Lost, Message, Part
+from straybit_faults.wire import End, Event, Field, FieldClass, Lost, Message, Part
 
 __all__ = ["MAX_HEAD", "WIRE", "Http1Wire"]
 
@@ -218,6 +218,7 @@ class _Http1Parser:
     def _trailer(self, view: memoryview, events: list[Event]) -> memoryview:
         line, view = self._take_line(view)
         if line in (b"\r\n", b"\n"):
+            events.append(End(self._end))
             self._state = self._head
         return view
 

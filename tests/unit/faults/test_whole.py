@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import threading
 from typing import Any
 
 import pytest
+import requests
 
 from straybit_faults.client import ProxyError
 from straybit_faults.flip import Flip
@@ -22,6 +25,12 @@ def request(target: str, body: bytes = b"", *headers: str) -> bytes:
 def reply(body: bytes) -> bytes:
     """A 200."""
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def chunked(*chunks: bytes) -> bytes:
+    """A 200 whose body comes in chunks."""
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n"
 
 
 def read(sock: socket.socket, count: int) -> bytes:
@@ -106,6 +115,65 @@ def test_drop_header_loses_its_whole_line(upstream: Any, proxy: Any) -> None:
     expected = request("/b/k", b"body", "X-Other: 1")
     assert read(server, len(expected)) == expected
     assert proxy.receipts(upstream.name)[0].flip.endswith("/drop_header:content-md5")
+
+
+def test_a_chunked_body_is_cut_at_the_byte_that_was_named(upstream: Any, proxy: Any) -> None:
+    """Chunk sizes are no bytes of the body: five are left of two chunks of four, and the connection ends."""
+    proxy.add_toxic(upstream.name, "truncate", {**REPLY, "bytes": 5}, stream="downstream")
+    client, server = upstream.connect()
+    client.sendall(request("/b/k"))
+    read(server, len(request("/b/k")))
+    whole = chunked(b"abcd", b"efgh")
+    server.sendall(whole)
+    assert b"".join(iter(lambda: client.recv(4096), b"")) == whole[: whole.index(b"fgh")]
+
+
+def test_chunked_replies_are_exchanged_whole(upstream: Any, proxy: Any) -> None:
+    """However they were cut on their way, each client gets the other's reply and nothing else."""
+    proxy.add_toxic(upstream.name, "swap", REPLY, stream="downstream")
+    pairs = [upstream.connect(), upstream.connect()]
+    replies = [chunked(b"for a"), chunked(b"for", b" b, longer")]
+    for client, server in pairs:
+        client.sendall(request("/b/k"))
+        read(server, len(request("/b/k")))
+    for (_, server), answer in zip(pairs, replies, strict=True):
+        server.sendall(answer[:50])
+        server.sendall(answer[50:])
+    for (client, _), answer in zip(pairs, reversed(replies), strict=True):
+        assert read(client, len(answer)) == answer
+    assert exchange(*pairs[0], request("/b/k"), chunked(b"next")) == chunked(b"next")
+
+
+def test_a_body_without_a_known_end_is_held_up_to_a_limit(upstream: Any, proxy: Any) -> None:
+    """More than 2 MiB pass unchanged with an event, and the wire reads on."""
+    proxy.add_toxic(upstream.name, "duplicate", {**REPLY, "every": 1}, stream="downstream")
+    client, server = upstream.connect()
+    client.sendall(request("/b/k"))
+    read(server, len(request("/b/k")))
+    huge = chunked(*[bytes(65_536)] * 40)
+    sender = threading.Thread(target=server.sendall, args=(huge,))
+    sender.start()
+    assert read(client, len(huge)) == huge
+    sender.join()
+    log = requests.get(f"http://{proxy.host}:{proxy.port}/events", timeout=5).text
+    missed = [event for event in map(json.loads, log.splitlines()) if event["event"] == "missed"]
+    assert any(event["proxy"] == upstream.name and "held back" in event["reason"] for event in missed)
+    assert (
+        exchange(client, server, request("/b/k"), reply(b"one")) + read(client, len(reply(b"one"))) == reply(b"one") * 2
+    )
+
+
+def test_a_message_outlives_a_toxic_that_is_removed_while_it_is_held(upstream: Any, proxy: Any) -> None:
+    """Half of it was there: it goes on unchanged."""
+    aim = {"wire": "http1", "message": "request", "ordinal": 1}
+    proxy.add_toxic(upstream.name, "duplicate", aim, name="twice")
+    client, server = upstream.connect()
+    before, held = request("/b/k"), request("/b/k", b"ninebytes")
+    client.sendall(before + held[:-4])
+    assert read(server, len(before)) == before
+    proxy.remove_toxic(upstream.name, "twice")
+    client.sendall(held[-4:])
+    assert read(server, len(held)) == held
 
 
 @pytest.mark.parametrize("kind", ["truncate", "duplicate", "stale", "swap"])
