@@ -40,7 +40,6 @@ class Load:
 
     `request(region, number)` performs one and says whether it succeeded; it must return within `deadline_s`.
     `rates` are requests per second by region, `clock` the run's clock in seconds.
-    `late_s` is the most that a request began behind its time: so long this machine, or this process, stood still.
     What cannot start because every worker is busy counts as failed: the clients have given up waiting.
     """
 
@@ -60,7 +59,6 @@ class Load:
         self._under_way: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self.late_s = 0.0
         self._places = {r: threading.Semaphore(self._width(rate)) for r, rate in self._rates.items()}
         self._pool = ThreadPoolExecutor(sum(map(self._width, self._rates.values())), "straybit-load")
         self._pacers = [
@@ -118,7 +116,6 @@ class Load:
         due = time.monotonic()
         number = 0
         while not self._stop.wait(max(0.0, due - time.monotonic())):
-            self.late_s = max(self.late_s, time.monotonic() - due)
             self._begin(region, number)
             number += 1
             due += interval_s

@@ -20,6 +20,7 @@ from straybit.journal import Journal
 from straybit.ledger import Ledger
 from straybit.ledger_client import BUCKET, LedgerClient, Stored
 from straybit.load import Load, Sample
+from straybit.observe import HostWatch
 from straybit.restore import RestoreError, Stage, restore
 from straybit.trial import Trial
 from straybit.waiting import wait_until
@@ -73,6 +74,10 @@ class Run:
     def now(self) -> float:
         """Seconds since the run's start, on the monotonic clock."""
         return self._journal.now()
+
+    def watch_host(self) -> HostWatch:
+        """A watch on the machine that runs all this, to be entered: what it says may spoil every verdict."""
+        return HostWatch()
 
     @property
     def started(self) -> float:

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from straybit.backends._folders import DATA_VARIABLE
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from straybit.cli import main; main()"]
 FLIP = "1/gossip-1:gossip-2/up/state/0/version/62"
@@ -157,7 +159,11 @@ def test_a_failed_run_leaves_nothing_but_its_folder(tmp_path, until):
     (tmp_path / "fails.py").write_text(FAILING)
     command = [*COMMAND, "run", "fails.py", "--out", "run"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "TMPDIR": str(temporary)}
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(temporary), DATA_VARIABLE: str(temporary)},
     ) as run:
         assert run.stdout is not None
         assert any("wait for the test" in line for line in run.stdout)

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from straybit.backends import BackendError
+from straybit.backends._folders import DATA_VARIABLE
 from straybit.backends.process import ProcessBackend
 from straybit.control import Control
 from straybit_nodes.topology import Topology
@@ -59,12 +60,17 @@ def test_temporary_folder_is_removed(backend):
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_given_folder_keeps_its_logs(backend, tmp_path, keep):
-    """In a folder of the user's the logs stay, and the data only when asked."""
+def test_given_folder_keeps_its_logs(backend, tmp_path, monkeypatch, keep):
+    """In a folder of the user's the logs stay, and the data only when asked; else it is elsewhere, and goes."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv(DATA_VARIABLE, str(elsewhere))
     with backend.start(GOSSIP, folder=tmp_path, keep=keep):
-        assert (tmp_path / "data" / "gossip-1").is_dir()
+        (data,) = [*tmp_path.glob("data/gossip-1"), *elsewhere.glob("*/gossip-1")]
+        assert data.is_dir()
     assert (tmp_path / "logs" / "gossip-1.ndjson").stat().st_size
     assert (tmp_path / "data").exists() is keep
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_closed_cluster_leaves_no_process_and_no_port(backend):
@@ -84,8 +90,8 @@ def test_folder_that_cannot_be_made_is_an_error(backend, tmp_path):
     with pytest.raises(BackendError, match=r"folder cannot be made: .*/file"):
         backend.start(GOSSIP, folder=tmp_path / "file")
     (tmp_path / "data").touch()
-    with pytest.raises(BackendError, match=r"did not start: .*/data"):
-        backend.start(GOSSIP, folder=tmp_path)
+    with pytest.raises(BackendError, match=r"folder for data cannot be made: .*/data"):
+        backend.start(GOSSIP, folder=tmp_path, keep=True)
 
 
 def test_node_that_dies_is_an_error_with_its_last_words(backend, tmp_path):

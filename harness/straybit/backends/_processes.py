@@ -41,7 +41,7 @@ class _Process:
 class Processes:
     """Steers the services of one cluster; `configs` say how each is started. Usable from several threads.
 
-    `temporary` is what to remove when the cluster is closed, or the harness has died, unless it is to `keep`;
+    `temporary` are the folders to remove when the cluster is closed, or the harness has died, unless it is to `keep`;
     `ports` is what to release.
     """
 
@@ -53,7 +53,7 @@ class Processes:
         configs: Mapping[str, NodeConfig],
         controls: Mapping[str, Control],
         logs: Path,
-        temporary: Path,
+        temporary: Sequence[Path],
         keep: bool,
         ports: Sequence[int],
         on_exit: Callable[[Exit], None],
@@ -63,14 +63,15 @@ class Processes:
         self._configs = dict(configs)
         self._controls = dict(controls)
         self._logs = logs
-        self._temporary = temporary
+        self._temporary = tuple(temporary)
         self._ports = list(ports)
         self._on_exit = on_exit
         self._changed = threading.Condition()
         self._processes: dict[str, _Process] = {}
         self._exits: list[Exit] = []
         if not keep:
-            nursery.tidy(temporary)
+            for folder in self._temporary:
+                nursery.tidy(folder)
 
     def fork_proxy(self, host: str, port: int) -> None:
         """Start the proxy server."""
@@ -181,10 +182,12 @@ class Processes:
         """As Services.clean."""
         try:
             if not keep:
-                shutil.rmtree(self._temporary, ignore_errors=True)
+                for folder in self._temporary:
+                    shutil.rmtree(folder, ignore_errors=True)
         finally:
             with contextlib.suppress(NurseryError):  # it has ended, and let go of both
-                self._nursery.untidy(self._temporary)
+                for folder in self._temporary:
+                    self._nursery.untidy(folder)
                 self._nursery.release(self._ports)
 
     def _fork(self, name: str, target: str, *args: object) -> None:

@@ -63,8 +63,8 @@ def share_out(topology: Topology, free: Sequence[int]) -> Wiring:
     return Wiring(topology, next(left), services, {link.name: next(left) for link in topology.links()})
 
 
-def configs(spec: Spec, wiring: Wiring, *, token: str, folder: Path) -> dict[str, NodeConfig]:
-    """Each service's configuration, held, with its data and logs below `folder`."""
+def configs(spec: Spec, wiring: Wiring, *, token: str, data: Path, logs: Path) -> dict[str, NodeConfig]:
+    """Each service's configuration, held, with its data below `data` and its log in `logs`."""
     addresses = {s.name: s.address for s in spec.topology.services()}
     dials: dict[str, list[Dial]] = {name: [] for name in addresses}
     for link in spec.topology.links():
@@ -81,12 +81,12 @@ def configs(spec: Spec, wiring: Wiring, *, token: str, folder: Path) -> dict[str
             control=(HOST, wiring.services[service.name].control),
             gossip_listen=_gossip_listen(wiring.services[service.name]),
             token=token,
-            data_dir=str(folder / "data" / service.name),
+            data_dir=str(data / service.name),
             defences=tuple(sorted(spec.defences)),
             rules=spec.rules,
             seed=spec.seed,
             ticks=spec.ticks,
-            log=str(folder / "logs" / f"{service.name}.ndjson"),
+            log=str(logs / f"{service.name}.ndjson"),
         )
         for service in spec.topology.services()
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from straybit.backends import BackendError
+from straybit.backends._folders import cluster_folder, data_folder
 from straybit.backends._messages import Exited
 from straybit.backends._processes import Processes
 from straybit.backends._readiness import await_agreement, await_answer, await_proxy
@@ -120,9 +120,11 @@ class ProcessBackend:
     def _build(self, nursery: Nursery, spec: Spec, folder: Path | None) -> tuple[Cluster, Processes, Wiring]:
         """Everything that needs no running service. What was taken is let go of when a part of it fails."""
         with ExitStack() as taken:
-            home = _home(folder)
-            if folder is None:
-                taken.callback(shutil.rmtree, home, ignore_errors=True)
+            home = cluster_folder(folder)
+            data = data_folder(home, keep=spec.keep)
+            temporary = [data] if folder is not None else [home, data]
+            for made in temporary:
+                taken.callback(shutil.rmtree, made, ignore_errors=True)
             ports = nursery.reserve(ports_needed(spec.topology))
             taken.callback(_release, nursery, ports)
             wiring = share_out(spec.topology, ports)
@@ -135,10 +137,10 @@ class ProcessBackend:
             processes = Processes(
                 nursery,
                 label,
-                configs=configs(spec, wiring, token=token, folder=home),
+                configs=configs(spec, wiring, token=token, data=data, logs=home / "logs"),
                 controls=controls,
                 logs=home / "logs",
-                temporary=home if folder is None else home / "data",
+                temporary=temporary,
                 keep=spec.keep,
                 ports=ports,
                 on_exit=lambda exit: observers.add(_as_observation(exit)),
@@ -158,16 +160,6 @@ class ProcessBackend:
 def _release(nursery: Nursery, ports: list[int]) -> None:
     with suppress(NurseryError):  # it has ended, and let go of them
         nursery.release(ports)
-
-
-def _home(folder: Path | None) -> Path:
-    """The cluster's folder, with a place for logs in it."""
-    try:
-        home = Path(tempfile.mkdtemp(prefix="straybit-")) if folder is None else folder.resolve()
-        (home / "logs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BackendError(f"the cluster's folder cannot be made: {error}; name another one") from None
-    return home
 
 
 def _cluster(

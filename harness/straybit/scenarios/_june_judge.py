@@ -10,11 +10,12 @@ import msgspec
 from straybit import records
 from straybit.clients import MODES, Reply
 from straybit.ledger_client import Stored
+from straybit.observe.host import STALL_S
 from straybit.outcome import Evidence, Outcome, by_luck, judge
 from straybit.records import Detection, Local, TrialKind, TrialPhases
 from straybit.scenarios._june_plan import Write
 from straybit.scenarios._june_seen import Seen, felt_at, identity
-from straybit.scenarios.scenario import STORY
+from straybit.scenarios.scenario import STALLED, STORY
 from straybit_faults.receipt import Receipt
 
 __all__ = ["PUBLISHED", "expectations", "false_alarms", "modes", "story", "trials"]
@@ -37,8 +38,8 @@ def trials(seen: Seen) -> tuple[records.Trial, ...]:
 
 
 def expectations(seen: Seen, judged: Sequence[records.Trial]) -> Iterator[records.Expectation]:
-    """What the scenario expects of any cluster; nothing of one that was not steady to begin with."""
-    if seen.unsteady:
+    """What the scenario expects of any cluster; nothing of one that was not steady to begin with or stood still."""
+    if seen.unsteady or seen.late_s > STALL_S:
         return
     faults = [t for t in judged if t.kind is TrialKind.FAULT]
     yield _all_refused([t for t in faults if t.expected is Outcome.DETECTED])
@@ -137,7 +138,7 @@ def _trial(
     evidence = Evidence(
         delivered=any(r.delivered is not None for r in receipts),
         golden_ok=not seen.unsteady,
-        host_ok=stored is not None and stored.verdict != "error",
+        host_ok=stored is not None and stored.verdict != "error" and seen.late_s <= STALL_S,
         adopted=wrong,
         served=wrong,
         detected_by=detected_by,
@@ -152,7 +153,7 @@ def _trial(
         title=f"PUT {write.key}, {MODES[write.mode].checksum or 'no checksum'}",
         outcome=judge(evidence),
         expected=expected,
-        why=_why(evidence, seen.answered[write.key].reply, stored),
+        why=_why(evidence, seen, seen.answered[write.key].reply, stored),
         flips=tuple(r.flip for r in told),
         at_s=min((r.sent for r in told if r.sent is not None), default=None),
         receipts=told,
@@ -200,7 +201,9 @@ def _local(evidence: Evidence, noticed: Sequence[Detection]) -> Local:
     return Local.STORED if evidence.adopted else Local.REFUSED if noticed else Local.IGNORED
 
 
-def _why(evidence: Evidence, reply: Reply, stored: Stored | None) -> str:
+def _why(evidence: Evidence, seen: Seen, reply: Reply, stored: Stored | None) -> str:
+    if seen.late_s > STALL_S:
+        return f"{STALLED} for {seen.late_s:.2f} s, as long as a time-out"
     if not evidence.golden_ok:
         return "the golden run was not steady"
     if not evidence.delivered:

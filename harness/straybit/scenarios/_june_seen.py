@@ -31,6 +31,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     `answered` is by key. `reads` were made under the fault, `scan` after it; both are what clients got.
     `receipts` are the proxy's and `lines` the services' own (`refused` and `request`), on the monotonic clock,
     on which the run began at `started`. Every `_s` counts from there, but `recovered_s` from the revert.
+    `late_s` is how long the machine stood still at most.
     `unsteady` names golden requests that failed; `blind` says why the alarm's monitor may have missed something.
     """
 
@@ -47,6 +48,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     recovered_s: float | None = None
     unsteady: Sequence[str] = ()
     blind: Sequence[str] = ()
+    late_s: float = 0.0
     budgets: Mapping[str, float]
     replay: str = ""
 

@@ -36,8 +36,6 @@ DOWN_S = 5.0
 UP = 0.4
 UP_S = 2.5
 """Success above `UP` in every region for so long after the last flip: it will not go down any more."""
-STALL_S = 0.3
-"""A stall of the machine that comes near the servers' time-outs of half a second proves nothing about them."""
 VERIFY_S = 1.5
 """36 requests, after everything else."""
 ENOUGH = 40
@@ -186,7 +184,7 @@ def _play(run: Run) -> None:
     july = July(run)
     run.create_buckets()
     trial = run.trial("july", *july.plan.flips, title="six single-bit flips in state messages")
-    with run.load(july.request, per_storage=PER_STORAGE) as load:
+    with run.watch_host() as host, run.load(july.request, per_storage=PER_STORAGE) as load:
         with run.phase("steady state"):
             control, golden = july.steady_state(load)
         run.record(control)
@@ -203,8 +201,8 @@ def _play(run: Run) -> None:
         trial.revert()
         july.recover(load, trial)
         july.verify(load)
-    if load.late_s > STALL_S:
-        trial.doubt(f"{STALLED} for {load.late_s:.2f} s, as long as a time-out")
+    if host.stalled:
+        trial.doubt(f"{STALLED} for {host.late_s:.2f} s, as long as a time-out")
     run.record_samples(load.samples())
     noticed = trial.noticed_after()
     record = trial.finish(sticky=july.sticky)

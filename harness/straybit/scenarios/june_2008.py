@@ -13,6 +13,7 @@ import msgspec
 
 from straybit import records
 from straybit.ledger_client import Stored
+from straybit.observe import HostWatch
 from straybit.observe.alarm import BadDigestMonitor
 from straybit.run import Run
 from straybit.scenarios._june_judge import expectations, false_alarms, modes, story, trials
@@ -123,7 +124,7 @@ class June:
         proxy = self.run.cluster.proxy
         return [receipt for link in self.links for receipt in proxy.receipts(link) if receipt.toxic == TOXIC]
 
-    def seen(self, scan: tuple[Stored, ...], monitor: BadDigestMonitor) -> Seen:
+    def seen(self, scan: tuple[Stored, ...], monitor: BadDigestMonitor, host: HostWatch) -> Seen:
         """Everything that is judged."""
         observers = self.run.cluster.observers
         observers.catch_up()
@@ -141,6 +142,7 @@ class June:
             recovered_s=self.recovered_s,
             unsteady=self.unsteady,
             blind=monitor.errors,
+            late_s=host.late_s,
             budgets=self.run.budgets,
             replay=self.run.replay,
         )
@@ -168,7 +170,7 @@ def _player(unit: str) -> Callable[[Run], None]:
     def play(run: Run) -> None:
         june = June(run, june_plan(run.topology, run.seed, unit=unit))
         run.create_buckets()
-        with BadDigestMonitor(run.cluster, clock=run.now) as monitor:
+        with run.watch_host() as host, BadDigestMonitor(run.cluster, clock=run.now) as monitor:
             with run.phase("steady state"):
                 june.golden()
             with run.phase("faulty balancer"):
@@ -179,7 +181,7 @@ def _player(unit: str) -> Callable[[Run], None]:
                 june.take_out()
         with run.phase("scan"):
             found = june.scan(alarm.culprit for alarm in monitor.alarms)
-        put_on_record(run, june.seen(found, monitor))
+        put_on_record(run, june.seen(found, monitor, host))
 
     return play
 

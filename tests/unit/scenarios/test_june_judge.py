@@ -15,6 +15,7 @@ from straybit.result import fold
 from straybit.scenarios._june_judge import expectations, false_alarms, modes, story, trials
 from straybit.scenarios._june_plan import june_plan
 from straybit.scenarios._june_seen import Answered, Seen, felt_at
+from straybit.scenarios.scenario import STALLED
 from straybit_faults.receipt import Receipt
 from straybit_faults.wire import Direction
 from straybit_nodes.topology import Topology
@@ -183,6 +184,15 @@ def test_golden_failure_leaves_no_verdict():
     assert {t.outcome for t in judged} == {Outcome.INVALID}
     assert list(expectations(facts, judged)) == []
     assert fold(judged).verdict == "no-verdict"
+
+
+def test_a_host_that_stood_still_leaves_no_verdict():
+    """Time-outs that expired meanwhile say nothing about anybody: INVALID, for that reason, and nothing is expected."""
+    facts = seen(defended=True, late_s=1.0)
+    judged = trials(facts)
+    assert {t.outcome for t in judged} == {Outcome.INVALID}
+    assert all(t.why.startswith(STALLED) for t in judged)
+    assert fold([*judged, *expectations(facts, judged)]).verdict == "no-verdict"
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,8 @@ def test_what_the_monitor_tripped_over_is_on_record(plan):
     june.load(plan.writes)
     innocent = next(name for name in REGIONS if name != plan.balancer)
     alarm = Alarm(name="bad-digest-alarm", culprit=innocent, at_s=5.0)
-    put_on_record(run, june.seen((), SimpleNamespace(alarms=[alarm], errors=["ValueError: torn"])))
+    monitor = SimpleNamespace(alarms=[alarm], errors=["ValueError: torn"])
+    put_on_record(run, june.seen((), monitor, SimpleNamespace(late_s=0.0)))
     (error,) = [record for record in run.told if isinstance(record, Error)]
     assert "ValueError: torn" in error.what
     assert alarm in run.told

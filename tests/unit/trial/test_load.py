@@ -40,17 +40,6 @@ def test_a_slow_cluster_does_not_slow_the_clients():
         release.set()
 
 
-def test_a_stall_of_the_machine_is_seen(monkeypatch):
-    """When the pacer itself comes late, `late_s` says by how much; on time it is next to nothing."""
-    with Load(lambda *_: True, rates={"eu": 200}, deadline_s=1, clock=time.monotonic) as load:
-        settle(load, 5)
-        assert load.late_s < 1
-        now = time.monotonic
-        monkeypatch.setattr(time, "monotonic", lambda: now() + 5)
-        settle(load, 10)
-    assert load.late_s > 4
-
-
 def test_a_request_that_raises_has_failed_and_is_counted():
     """An exception in a request is a failure of that request and of nothing else."""
 
