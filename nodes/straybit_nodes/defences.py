@@ -32,6 +32,7 @@ DEFENCES: dict[str, Defence] = {
         Defence("content-checksum", "storage", DefenceKind.REFUSES, "the client's digests against the body"),
         Defence("read-verify", "storage", DefenceKind.REFUSES, "stored bytes against their checksum on every read"),
         Defence("gossip-crc", "gossip", DefenceKind.REFUSES, "a CRC32C over every gossip message (July's action d)"),
+        Defence("entry-digest", "gossip", DefenceKind.REFUSES, "the owner's own keyed digest of its entry, end to end"),
         Defence("value-bounds", "gossip", DefenceKind.REFUSES, "an impossible jump of generation or version"),
         Defence("bad-digest-alarm", "cluster", DefenceKind.ALARMS, "one balancer's rate of 400s against the others'"),
         Defence("gossip-alarm", "gossip", DefenceKind.ALARMS, "the share of failed exchanges (July's action c)"),

@@ -37,6 +37,7 @@ def straybit(tmp_path):
         (FLIP, "value-bounds", "DETECTED", 0),
         (FLIP, "none", "SPREAD", 1),
         (f"{FLIP}/repair", "gossip-crc", "SPREAD", 1),
+        (f"{FLIP}/repair", "gossip-crc,entry-digest", "DETECTED", 0),
         (f"{FLIP}/control", "all", "MASKED", 0),
         ("1/gossip-1:gossip-2/up/failed/0/owner/1", "all", "INVALID", 2),
     ],

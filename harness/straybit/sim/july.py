@@ -152,7 +152,7 @@ def main(arguments: list[str]) -> int:
     for name, rules in REMOVED.items():
         sys.stdout.write(_row(name, seeds, rules=rules))
     sys.stdout.write("defence\n")
-    for name in ("gossip-crc", "value-bounds", "failed-peer-damping", "gossip-alarm"):
+    for name in ("gossip-crc", "entry-digest", "value-bounds", "failed-peer-damping", "gossip-alarm"):
         sys.stdout.write(_row(name, seeds, rules=Rules(), defences=(name,)))
     return 0
 

@@ -26,6 +26,7 @@ from straybit_nodes.gossip.codec import Bad, Frame
 from straybit_nodes.gossip.core import Core, Origin
 from straybit_nodes.gossip.messages import Message, Subscribe
 from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.gossip.seal import key_of
 from straybit_nodes.topology import GENERATION, Kind, Service, Topology
 
 __all__ = ["SETTLE_EVENTS", "Host", "SimNet"]
@@ -312,6 +313,7 @@ class SimNet:
             address=service.address,
             generation=GENERATION,
             balancer=service.kind is Kind.BALANCER,
+            key=key_of(self.seed),
         )
         host = Host(service, self._make(origin), origin)
         self._carry_out(host)

@@ -2,8 +2,9 @@
 
 With checksums on, a whole frame is judged by its raw bytes before anything in it is believed,
 its flags byte included, so no bit of the frame can switch the check off.
-Two bits decide earlier, because without them there is no frame: those of `length`.
-A length that cannot be, or that contradicts the counts in the body, is a parse error as soon as it can be seen.
+Without `length` there would be no frame to judge, so what comes before the end of `guard` is judged first, by that.
+With checksums off, a length that cannot be, or that contradicts the counts in the body, is a parse error
+as soon as it can be seen.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import google_crc32c
 import msgspec
 
 from straybit_nodes.gossip import messages as m
-from straybit_nodes.gossip.layout import BODIES, CHECKSUM_AT, HEADER, MAGIC, MAX_BODY, PROTOCOL, Body, by_type
+from straybit_nodes.gossip.layout import BODIES, CHECKSUM_AT, GUARD_AT, HEADER, MAGIC, MAX_BODY, PROTOCOL, Body, by_type
 
 __all__ = ["Bad", "Frame", "Framer", "checksum", "encode", "implied_length", "reseal"]
 
@@ -63,9 +64,10 @@ def checksum(frame: bytes | bytearray) -> int:
 
 
 def reseal(frame: bytearray) -> bool:
-    """Recompute the frame's checksum in place; False when it carries none or is too short to."""
-    if len(frame) < _HEADER.size or not frame[HEADER.offset("flags")] & _SEALED:
+    """Recompute the frame's guard and checksum in place; False when it carries none or is too short to."""
+    if len(frame) < _HEADER.size or not frame[_FLAGS_AT] & _SEALED:
         return False
+    frame[GUARD_AT:CHECKSUM_AT] = _guard(frame)
     frame[CHECKSUM_AT:_CHECKSUM_END] = checksum(frame).to_bytes(4)
     return True
 
@@ -77,15 +79,20 @@ def encode(message: m.Message, sender: str, *, sealed: bool) -> bytes:
         body = pack(message)
         flags = _SEALED if sealed else 0
         head = (MAGIC, PROTOCOL, BODIES[kind].type, flags, 0, len(body))
-        frame = _HEADER.pack(*head, 0, _packed_name(sender)) + body
+        frame = _HEADER.pack(*head, 0, 0, _packed_name(sender)) + body
     except struct.error as error:
         raise ValueError(f"{kind} message does not fit its frame: {error}") from error
     if len(body) > MAX_BODY:
         raise ValueError(f"a {kind} message of {len(body)} bytes is over the bound of {MAX_BODY}")
     if not sealed:
         return frame
-    crc = int(google_crc32c.value(frame))
-    return frame[:CHECKSUM_AT] + crc.to_bytes(4) + frame[_CHECKSUM_END:]
+    made = bytearray(frame)
+    reseal(made)
+    return bytes(made)
+
+
+def _guard(frame: bytes | bytearray) -> bytes:
+    return int(google_crc32c.value(bytes(frame[:GUARD_AT]))).to_bytes(4)
 
 
 class Framer:
@@ -121,6 +128,9 @@ class Framer:
 
     def _next(self) -> Frame | Bad | None:
         buffer = self._buffer
+        if self._checked and len(buffer) >= CHECKSUM_AT and (right := _guard(buffer)) != buffer[GUARD_AT:CHECKSUM_AT]:
+            why = f"guard {buffer[GUARD_AT:CHECKSUM_AT].hex()}, header has {right.hex()}"
+            return self._bad("gossip-crc", why, bytes(buffer))
         if len(buffer) < _HEADER.size:
             return self._early(_HEADER.size)
         length = int.from_bytes(buffer[_LENGTH_AT : _LENGTH_AT + 4])
@@ -134,9 +144,11 @@ class Framer:
         return self._judge(raw)
 
     def _early(self, size: int) -> Bad | None:
-        """What is wrong already, though fewer than `size` bytes are here."""
+        """What is wrong already, though fewer than `size` bytes are here; a checked frame is judged when whole."""
+        if self._checked:
+            return None
         raw = bytes(self._buffer)
-        if not self._checked and not MAGIC.startswith(raw[:2]):
+        if not MAGIC.startswith(raw[:2]):
             return self._bad("parse", "magic is wrong", raw)
         implied = implied_length(raw)
         if implied is not None and _HEADER.size + implied != size:
@@ -159,7 +171,7 @@ class Framer:
     def _bad(self, by: str, why: str, raw: bytes) -> Bad:
         kind, sender = "", ""
         if len(raw) >= _HEADER.size:
-            _, _, number, _, _, _, _, packed = _HEADER.unpack_from(raw)
+            _, _, number, *_, packed = _HEADER.unpack_from(raw)
             body = by_type(number)
             kind = body.kind if body is not None else ""
             found = _NAME.fullmatch(packed)
@@ -210,7 +222,7 @@ def _name(packed: bytes) -> str:
 
 
 def _parse(raw: bytes) -> tuple[str, str, m.Message]:
-    magic, protocol, number, _, _, _, _, sender = _HEADER.unpack_from(raw)
+    magic, protocol, number, *_, sender = _HEADER.unpack_from(raw)
     if magic != MAGIC or protocol != PROTOCOL:
         raise _Malformed(f"magic {magic.hex()} or protocol {protocol} is not ours")
     body = by_type(number)
@@ -262,7 +274,8 @@ def _pack_state(message: m.State) -> bytes:
     entry, wanted = _ROWS["state"]
     head = _FIXED["state"].pack(message.replace, len(message.entries), len(message.wanted))
     entries = [
-        entry.pack(_packed_name(e.owner), e.address, e.status, e.load, e.generation, e.version) for e in message.entries
+        entry.pack(_packed_name(e.owner), e.address, e.status, e.load, e.generation, e.version, e.digest)
+        for e in message.entries
     ]
     return b"".join([head, *entries, *(wanted.pack(_packed_name(name)) for name in message.wanted)])
 

@@ -132,14 +132,14 @@ class Core(Talks):
         self.heartbeats += 1
         load = min(len(self.places.busy) + len(self.places.waiting), 0xFFFF)
         version = min(own.version + 1, (1 << 64) - 1)
-        self._adopt_own(Entry(self.name, own.address, own.status, load, own.generation, version))
+        self._adopt_own(self._made(Entry(self.name, own.address, own.status, load, own.generation, version)))
         self._effects.append(fx.Beat(self.heartbeats))
 
     def originate(self, status: int) -> None:
         """Set the own status, as its owner: it goes out with a heartbeat."""
         self.status = status
         own = self.view.entries[self.name]
-        self.view.put(msgspec.structs.replace(own, status=status))
+        self.view.put(self._made(msgspec.structs.replace(own, status=status)))
         self.heartbeat()
         self._push(urgent=True)
 

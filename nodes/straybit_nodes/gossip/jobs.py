@@ -25,6 +25,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     `heartbeats` is its own count so far and `generation` its configured one;
     `kept_generation` is what it held when it last ran, and `age_s` how long ago it first started.
+    `key` is the cluster's, for `entry-digest`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     heartbeats: int = 0
     kept_generation: int | None = None
     age_s: float = 0.0
+    key: bytes = b""
 
 
 class Jobs:

@@ -15,6 +15,7 @@ from straybit_faults.wire import FieldClass
 __all__ = [
     "BODIES",
     "CHECKSUM_AT",
+    "GUARD_AT",
     "HEADER",
     "MAGIC",
     "MAX_BODY",
@@ -28,10 +29,11 @@ __all__ = [
 ]
 
 MAGIC = b"sb"
-PROTOCOL = 1
+PROTOCOL = 2
+"""1 had neither `guard` nor `digest`."""
 NAME_SIZE = 16
 MAX_BODY = 1 << 20
-"""Of one frame, in bytes: 26,000 entries, an order above the largest cluster."""
+"""Of one frame, in bytes: 22,000 entries, an order above the largest cluster."""
 
 _PAYLOAD = FieldClass.PAYLOAD
 
@@ -91,10 +93,12 @@ HEADER = Table(
         Item("flags", "B", FieldClass.FLAGS),  # bit 0: a checksum is present
         Item("reserved", "B", FieldClass.FLAGS),
         Item("length", "I", FieldClass.LENGTH),  # of the body
+        Item("guard", "I", FieldClass.CHECKSUM),  # CRC32C of all before it: what says where the frame ends
         Item("checksum", "I", FieldClass.CHECKSUM),  # CRC32C of the whole frame with this field as 0
         Item("sender", "16s"),
     )
 )
+GUARD_AT = HEADER.offset("guard")
 CHECKSUM_AT = HEADER.offset("checksum")
 
 _ENTRY = Table(
@@ -105,6 +109,7 @@ _ENTRY = Table(
         Item("load", "H"),
         Item("generation", "Q"),
         Item("version", "Q"),
+        Item("digest", "Q", FieldClass.CHECKSUM),  # the owner's, see seal
     )
 )
 _ROW = Table((Item("owner", "16s"), Item("generation", "Q"), Item("version", "Q"), Item("hash", "Q")))

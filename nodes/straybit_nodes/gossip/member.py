@@ -24,6 +24,7 @@ from straybit_nodes.gossip.core import Core, Origin
 from straybit_nodes.gossip.kept import Kept
 from straybit_nodes.gossip.measures import Measures
 from straybit_nodes.gossip.messages import Reason
+from straybit_nodes.gossip.seal import key_of
 from straybit_nodes.gossip.view import shown
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
@@ -62,6 +63,7 @@ class GossipMember:
                 heartbeats=self._kept.heartbeats,
                 kept_generation=self._kept.generation,
                 age_s=self._kept.age_s,
+                key=key_of(config.seed),
             ),
             {each.name: each.address for each in config.members if each.name != service.name},
             config.rules,

@@ -43,7 +43,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 class Entry(msgspec.Struct, frozen=True):
     """One member's state as somebody knows it: address and load are numbers, generation in seconds since 1970.
 
-    `row` follows from the rest and is made with the entry, since every exchange asks for it.
+    `digest` is its owner's own (`seal`), 0 where `entry-digest` is off.
+    `row` follows from the rest but the digest, and is made with the entry, since every exchange asks for it.
     """
 
     owner: str
@@ -52,13 +53,18 @@ class Entry(msgspec.Struct, frozen=True):
     load: int
     generation: int
     version: int
+    digest: int = 0
     row: Row = Row("", 0, 0, 0)
 
     def __post_init__(self) -> None:
-        packed = _HASHED.pack(self.address, self.status, self.load, self.generation, self.version)
-        digest = blake2b(packed + self.owner.encode(), digest_size=8).digest()
-        row = Row(self.owner, self.generation, self.version, int.from_bytes(digest))
+        hashed = blake2b(self.packed + self.owner.encode(), digest_size=8).digest()
+        row = Row(self.owner, self.generation, self.version, int.from_bytes(hashed))
         msgspec.structs.force_setattr(self, "row", row)
+
+    @property
+    def packed(self) -> bytes:
+        """Every field but owner and digest, as both hashes take them."""
+        return _HASHED.pack(self.address, self.status, self.load, self.generation, self.version)
 
 
 class Digest(msgspec.Struct, frozen=True):

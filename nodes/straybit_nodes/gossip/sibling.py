@@ -12,6 +12,7 @@ from straybit_nodes.dial import DialTable
 from straybit_nodes.gossip.codec import Bad, Frame, encode
 from straybit_nodes.gossip.connection import Connection
 from straybit_nodes.gossip.messages import Denied, Entry, Granted, Message, Place, Reason, Release, State, Subscribe
+from straybit_nodes.gossip.seal import Seals, key_of
 from straybit_nodes.gossip.view import shown
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
@@ -33,6 +34,7 @@ class Sibling:
         self._name = config.service.name
         self._address = config.service.address
         self._sealed = "gossip-crc" in config.defences
+        self._seals = Seals(key_of(config.seed)) if "entry-digest" in config.defences else None
         self._log = log
         self._metrics = metrics
         self._dials = dials
@@ -113,7 +115,7 @@ class Sibling:
                 self._refuse(frame)
                 connection.abort()
             else:
-                self._take(frame.message)
+                self._take(frame)
 
     def gone(self, connection: Connection) -> None:
         """See Hearer."""
@@ -138,12 +140,12 @@ class Sibling:
             pause_s = _AGAIN_AFTER_S if lasted else min(2 * pause_s, _AGAIN_AFTER_MAX_S)
             await asyncio.sleep(pause_s)
 
-    def _take(self, message: Message) -> None:
-        match message:
+    def _take(self, frame: Frame) -> None:
+        match frame.message:
             case State(entries, _, replace):
                 if replace:
                     self._entries.clear()
-                self._entries.update((entry.owner, entry) for entry in entries)
+                self._entries.update((entry.owner, entry) for entry in entries if self._whole(entry, frame))
             case Granted(number, address):
                 waiting = self._waiting.get(number)
                 if waiting is not None and not waiting.done():
@@ -155,9 +157,14 @@ class Sibling:
             case _:
                 pass
 
+    def _whole(self, entry: Entry, frame: Frame) -> bool:
+        why = self._seals.check(entry) if self._seals is not None else None
+        if why is not None:
+            self._refuse(Bad("entry-digest", f"{entry.owner}: {why}", frame.kind, frame.sender, frame.crc))
+        return why is None
+
     def _refuse(self, bad: Bad) -> None:
-        label = bad.by
-        self._metrics.detections.labels(label).inc()
+        self._metrics.detections.labels(bad.by).inc()
         if bad.by == "parse":
             self._log.write("parse-error", crc=bad.crc, why=bad.why, **{"from": bad.sender})
         else:

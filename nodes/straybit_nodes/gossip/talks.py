@@ -12,6 +12,7 @@ from straybit_nodes.gossip.jobs import Jobs, Origin
 from straybit_nodes.gossip.messages import Digest, Entry, Failed, Message, Ok, Place, Release, Row, State, Subscribe
 from straybit_nodes.gossip.places import Job
 from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.gossip.seal import Seals
 from straybit_nodes.gossip.timers import Due
 
 __all__ = ["ANSWER_FACTOR", "IDLE_FACTOR", "Talks"]
@@ -46,6 +47,7 @@ class Talks(Jobs):
         age_s = max(origin.age_s, origin.heartbeats * rules.heartbeat_interval_s)
         bounded = "value-bounds" in defences
         self._bounds = Bounds(origin.generation, age_s, now, rules.heartbeat_interval_s) if bounded else None
+        self._seals = Seals(origin.key) if "entry-digest" in defences else None
         self._ticks = False
         self._inbound: dict[int, str | None] = {}
         self._subscribers: set[int] = set()
@@ -165,12 +167,12 @@ class Talks(Jobs):
     def _merge(self, entries: Iterable[Entry], sender: str, now: float, crc: int) -> None:
         urgent = False
         for entry in entries:
-            if self._bounds is not None and self._impossible(entry, sender, "state", now, crc):
+            owner = entry.owner
+            held = self.view.entries.get(owner)
+            if held is entry or self._damaged(entry, sender, crc) or self._impossible(entry, sender, "state", now, crc):
                 continue
             if not self.view.better(entry):
                 continue
-            owner = entry.owner
-            held = self.view.entries.get(owner)
             if owner == self.name:
                 self._adopt_own(entry)
             else:
@@ -183,6 +185,13 @@ class Talks(Jobs):
             urgent = urgent or held is None or (held.address, held.status) != (entry.address, entry.status)
         self._push(urgent=urgent or not self._ticks)
 
+    def _damaged(self, entry: Entry, sender: str, crc: int) -> bool:
+        why = self._seals.check(entry) if self._seals is not None else None
+        if why is not None:
+            self.detections["entry-digest"] += 1
+            self._log_refused("entry-digest", sender, "state", crc, f"{entry.owner}: {why}")
+        return why is not None
+
     def _impossible(self, value: Entry | Row, sender: str, kind: str, now: float, crc: int) -> bool:
         why = self._bounds.check(value, now) if self._bounds is not None else None
         if why is None:
@@ -192,7 +201,11 @@ class Talks(Jobs):
         return True
 
     def _originated(self, generation: int) -> Entry:
-        return Entry(self.name, self.address, self.status, 0, generation, 0)
+        return self._made(Entry(self.name, self.address, self.status, 0, generation, 0))
+
+    def _made(self, entry: Entry) -> Entry:
+        """An entry about oneself as it may go out."""
+        return entry if self._seals is None else self._seals.sealed(entry)
 
     def _adopt_own(self, entry: Entry) -> None:
         """Hold this entry about oneself: believed like any other, unless owners refute."""
@@ -201,7 +214,7 @@ class Talks(Jobs):
         if self.rules.owner_refutes and (entry.address, entry.status) != mine:
             self.heartbeats += 1
             version = min(entry.version + 1, (1 << 64) - 1)
-            entry = Entry(self.name, *mine, entry.load, entry.generation, version)
+            entry = self._made(Entry(self.name, *mine, entry.load, entry.generation, version))
             self._effects.append(fx.Beat(self.heartbeats))
         self.view.put(entry)
         self._dirty[self.name] = None

@@ -6,6 +6,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from straybit_nodes.config import Dial, NodeConfig
@@ -15,10 +16,12 @@ from straybit_nodes.gossip import connection, member
 from straybit_nodes.gossip import messages as m
 from straybit_nodes.gossip.codec import encode
 from straybit_nodes.gossip.layout import HEADER
-from straybit_nodes.gossip.member import FRAMES_KEPT, GossipMember
+from straybit_nodes.gossip.member import GossipMember
 from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.gossip.seal import Seals, key_of
 from straybit_nodes.gossip.server import GossipNode
 from straybit_nodes.gossip.sibling import Sibling
+from straybit_nodes.gossip.wire import WIRE
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
 from straybit_nodes.topology import Role, Topology
@@ -203,7 +206,7 @@ def test_gossip_crc_refuses_a_flipped_version(tmp_path, on):
         async with cluster(tmp_path, defences=("gossip-crc",) if on else ()) as made:
             one, *_ = made.nodes.values()
             frame = bytearray(encode(m.State((poisoned("gossip-3"),)), "gossip-2", sealed=on))
-            frame[-8] ^= 0x40
+            frame[-16] ^= 0x40
             await spoken(one.port, bytes(frame))
             known = one.entries().get("gossip-3")
             assert (known is None) == on
@@ -219,6 +222,61 @@ def test_gossip_crc_refuses_a_flipped_version(tmp_path, on):
                 assert refused[0]["crc"] == one.frames(0)["frames"][0]["crc"]
             else:
                 assert known["version"] == 5 ^ 1 << 62
+
+    asyncio.run(run())
+
+
+def sealed_entry(owner, **values):
+    return Seals(key_of(0)).sealed(poisoned(owner, **values))
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_entry_digest_refuses_what_was_damaged_before_its_checksum(tmp_path, on):
+    """On: refused though its frame's checksum is right, counted once, logged; the rest is taken. Off: believed."""
+
+    async def run():
+        defences = ("gossip-crc", "entry-digest") if on else ("gossip-crc",)
+        async with cluster(tmp_path, defences=defences) as made:
+            one, *_ = made.nodes.values()
+            frame = bytearray(
+                encode(m.State((sealed_entry("gossip-2"), sealed_entry("gossip-3"))), "gossip-2", sealed=True)
+            )
+            frame[-16] ^= 0x40
+            assert WIRE.reseal(frame)
+            await spoken(one.port, bytes(frame))
+            assert one.entries().keys() == ({"gossip-1", "gossip-2"} if on else {"gossip-1", "gossip-2", "gossip-3"})
+            assert (made.count("gossip-1", "entry-digest"), made.count("gossip-1", "gossip-crc")) == (on, 0)
+            refused = [line for line in made.log("gossip-1") if line["event"] == "refused"]
+            assert [(line["defence"], line["from"], line["kind"]) for line in refused] == [
+                ("entry-digest", "gossip-2", "state")
+            ] * on
+            assert all(line["crc"] == one.frames(0)["frames"][0]["crc"] for line in refused)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_storage_node_judges_entries_as_well(tmp_path, on):
+    """The last hop is no exception: what its gossip node tells a storage node is held against the owner's digest."""
+
+    async def run():
+        async def tell(reader, writer):
+            damaged = msgspec.structs.replace(sealed_entry("gossip-3"), address=BLACK_HOLE)
+            writer.write(
+                encode(m.State((sealed_entry("gossip-2"), damaged), (), replace=True), "gossip-1", sealed=False)
+            )
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(tell, "127.0.0.1", 0)
+        made = Cluster(tmp_path, defences=("entry-digest",) if on else ())
+        made.table.rows[SERVICES[0].address, Role.GOSSIP] = server.sockets[0].getsockname()
+        async with server, beside(made, SERVICES[0]) as line:
+            await until(line.entries)
+            assert line.entries().keys() == ({"gossip-2"} if on else {"gossip-2", "gossip-3"})
+            assert [line["defence"] for line in made.log("storage-1") if line["event"] == "refused"] == [
+                "entry-digest"
+            ] * on
 
     asyncio.run(run())
 
@@ -483,18 +541,20 @@ def test_a_peer_that_does_not_read_is_cut_off(monkeypatch):
     asyncio.run(run())
 
 
-def test_the_ring_of_frames_is_bounded(tmp_path):
+def test_the_ring_of_frames_is_bounded(tmp_path, monkeypatch):
     """Only the last frames are kept; the sequence numbers go on."""
+    kept = 100
+    monkeypatch.setattr(member, "FRAMES_KEPT", kept)
 
     async def run():
         async with cluster(tmp_path) as made:
             one, *_ = made.nodes.values()
-            frames = encode(m.Ok(), "x", sealed=False) * (FRAMES_KEPT + 10)
+            frames = encode(m.Ok(), "x", sealed=False) * (kept + 10)
             await spoken(one.port, frames)
             found = one.frames(0)
-            assert len(found["frames"]) == FRAMES_KEPT
+            assert len(found["frames"]) == kept
             assert found["frames"][0]["seq"] == 10
-            assert found["next"] == FRAMES_KEPT + 10
+            assert found["next"] == kept + 10
 
     asyncio.run(run())
 

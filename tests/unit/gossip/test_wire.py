@@ -92,8 +92,8 @@ def test_a_bare_name_means_the_senders_own_entry():
 def test_guard_bits_are_known_by_class():
     """Exactly the fields that decide how or whether a frame is read and checked are guards."""
     guards = {name for kind in WIRE.kinds for name, cls, _ in WIRE.fields(kind) if cls in GUARD_CLASSES}
-    head = {"magic", "protocol", "type", "flags", "reserved", "length", "checksum"}
-    assert guards == head | {"everything", "rows", "replace", "entries", "wants"}
+    head = {"magic", "protocol", "type", "flags", "reserved", "length", "guard", "checksum"}
+    assert guards == head | {"everything", "rows", "replace", "entries", "wants", "digest"}
     assert ("address", FieldClass.ADDRESS, 32) in WIRE.fields("state")
 
 
@@ -103,6 +103,9 @@ def test_resealing_makes_a_flip_pass_the_check():
     assert WIRE.reseal(damaged)
     (frame,) = Framer(checked=True).feed(damaged)
     assert frame.message.entries[1].version == OWN.version ^ 1 << 62
+    renamed = flipped(encode(m.Release(1), "gossip-1", sealed=True), "type", 0)
+    assert WIRE.reseal(renamed)
+    assert [bad.by for bad in Framer(checked=True).feed(renamed)] == ["parse"]
     plain = bytearray(encode(STATE, "gossip-1", sealed=False))
     assert not WIRE.reseal(plain)
     assert plain == encode(STATE, "gossip-1", sealed=False)

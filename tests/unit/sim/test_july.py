@@ -3,11 +3,14 @@
 The figures of many seeds come from `python -m straybit.sim.july`.
 """
 
+from collections import Counter
+
 import pytest
 
 from straybit.faults import BitFlip
 from straybit.scenarios._july_plan import july_plan
 from straybit.sim.july import REMOVED, play, rolling_restart, staged_clear
+from straybit_nodes.defences import DEFENCES
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
@@ -135,6 +138,35 @@ def test_gossip_crc_alone_leaves_no_dip(seed):
     assert min(played.success(1 - played.over, 7).values()) == 1.0
 
 
+REPAIRED = [
+    BitFlip("gossip-1:gossip-2", message="state", field=f"gossip-3.{field}", bit=bit, repair=True)
+    for field, bit in (("address", 30), ("status", 3), ("load", 4), ("generation", 3), ("version", 9), ("digest", 60))
+]
+
+
+@pytest.mark.parametrize("flip", REPAIRED, ids=str)
+def test_entry_digest_refuses_what_was_damaged_before_the_checksum(flip):
+    """A repaired flip passes `gossip-crc` and is believed; with `entry-digest` it is refused once, by that name."""
+    for defences in (["gossip-crc"], ["gossip-crc", "entry-digest"]):
+        played = play(Rules(), seed=1, defences=defences, flips=[flip], length_s=1)
+        found = sum((host.core.detections for host in played.net.hosts.values()), Counter())
+        assert found == Counter(defences[1:])
+        assert len(played.net.proxies.receipts()) == 1
+        if defences[1:]:
+            assert played.poisoned() == set()
+        elif flip.aim.field.partition(".")[2] in {"address", "status", "generation"}:
+            assert {name for name, owner in played.poisoned() if owner == "gossip-3"} == set(played.net.hosts)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_entry_digest_alone_leaves_no_dip(seed):
+    """July's six flips with the digest and nothing else: each refused, nothing adopted, no request fails."""
+    played = play(Rules(), seed=seed, defences=["entry-digest"])
+    assert sum(host.core.detections["entry-digest"] for host in played.net.hosts.values()) == 6
+    assert played.poisoned() == set()
+    assert min(played.success(1 - played.over, 7).values()) == 1.0
+
+
 @pytest.mark.parametrize("field", ["generation", "version"])
 @pytest.mark.parametrize("defences", [[], ["value-bounds"]], ids=["off", "on"])
 def test_value_bounds_stop_jumps_of_generation_and_version(field, defences):
@@ -193,7 +225,7 @@ def test_gossip_alarm_fires_in_the_storm_and_names_a_poisoned_server(seed):
 
 def test_alarms_are_silent_in_a_clean_run():
     """Start, load and heartbeats raise nothing and refuse nothing, with every defence on."""
-    defences = ["gossip-crc", "value-bounds", "gossip-alarm", "failed-peer-damping"]
+    defences = [d.name for d in DEFENCES.values() if d.of == "gossip"]
     played = play(Rules(), seed=6, defences=defences, flips=[], length_s=20)
     assert [event for _, _, event, _ in played.net.log] == []
     assert all(not host.core.detections for host in played.net.hosts.values())

@@ -9,6 +9,7 @@ from straybit.sim.stage import SimStage
 from straybit.sim.weak import Weak
 from straybit_nodes.gossip.codec import checksum
 from straybit_nodes.gossip.core import Core
+from straybit_nodes.gossip.layout import CHECKSUM_AT
 from straybit_nodes.topology import GENERATION
 
 LINK = "gossip-1:gossip-2"
@@ -146,7 +147,7 @@ def test_recorded_frames_are_those_that_the_nodes_send():
         ("up", "state", 0),
     ]
     for each in heard:
-        assert int.from_bytes(each.frame[10:14]) == checksum(each.frame)
+        assert int.from_bytes(each.frame[CHECKSUM_AT : CHECKSUM_AT + 4]) == checksum(each.frame)
 
 
 def test_two_runs_of_a_seed_are_identical_to_the_byte():
