@@ -123,9 +123,14 @@ class ProxyServer:
         """Enable every proxy and remove every toxic; connections live on."""
         self._call("post", "/reset", None)
 
-    def receipts(self, proxy: str | None = None) -> list[Receipt]:
-        """Receipts, oldest first, of one proxy or of all. Real Toxiproxy has none and answers with a ProxyError."""
-        return self._call("get", "/receipts", list[Receipt], params={"proxy": proxy} if proxy else None)
+    def receipts(self, proxy: str | None = None, *, toxic: str | None = None) -> list[Receipt]:
+        """Receipts, oldest first, of one proxy or toxic, or of all.
+
+        Real Toxiproxy has none and answers with a ProxyError.
+        """
+        asked = {"proxy": proxy, "toxic": toxic}
+        params = {name: value for name, value in asked.items() if value}
+        return self._call("get", "/receipts", list[Receipt], params=params)
 
     def _call(self, method: Literal["get", "post", "delete"], path: str, answer: type[T] | None, **rest: object) -> T:
         where = f"proxy server {self.host}:{self.port}: {method.upper()} {path}"

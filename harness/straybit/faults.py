@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+from straybit_faults.client import Stream
 from straybit_faults.flip import DataAim, FieldAim, Flip, FlipIdError, Link, OffsetAim
 from straybit_faults.wire import Direction, FieldClass, Wire
 from straybit_faults.wires import find_wire
-from straybit_nodes.topology import Topology
+from straybit_nodes.topology import LinkSpec, Topology
 
-__all__ = ["BitFlip", "Toxic", "check_flip", "toxic_of"]
+__all__ = ["BitFlip", "Toxic", "check_flip", "check_link", "toxic_of"]
 
 
 class Toxic(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Toxic(msgspec.Struct, frozen=True):
     attributes: dict[str, Any]
 
     @property
-    def stream(self) -> str:
+    def stream(self) -> Stream:
         """Toxiproxy's word for the direction."""
         return "upstream" if self.direction is Direction.UP else "downstream"
 
@@ -54,14 +55,19 @@ def BitFlip(  # noqa: N802 - a fault reads as a noun
     return Flip.parse(str(flip))
 
 
+def check_link(link: Link, topology: Topology) -> LinkSpec:
+    """The link as the topology has it. Raises FlipIdError, naming what there is."""
+    specs = {spec.name: spec for spec in topology.links(link.caller)}
+    if str(link) not in specs:
+        near = sorted(specs)
+        hint = f"{link.caller} has {', '.join(near)}" if near else "`straybit list links` names them"
+        raise FlipIdError(f"there is no link {link}; {hint}")
+    return specs[str(link)]
+
+
 def check_flip(flip: Flip, topology: Topology) -> None:
     """Raise FlipIdError, naming what there is, unless the flip's link, message, field and bit can exist."""
-    specs = {spec.name: spec for spec in topology.links(flip.link.caller)}
-    spec = specs.get(str(flip.link))
-    if spec is None:
-        near = sorted(specs)
-        hint = f"{flip.link.caller} has {', '.join(near)}" if near else "`straybit list links` names them"
-        raise FlipIdError(f"there is no link {flip.link}; {hint}")
+    spec = check_link(flip.link, topology)
     if isinstance(flip.aim, OffsetAim):
         return
     wire = find_wire(spec.wire)

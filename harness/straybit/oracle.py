@@ -9,10 +9,31 @@ Load and timing are not compared.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
-__all__ = ["Entry", "Originated", "View", "Wrong", "wrong_values"]
+__all__ = ["Believed", "Entry", "Originated", "View", "Wrong", "wrong_values"]
+
+
+class Believed(Protocol):
+    """What the oracle asks of an entry, be it of a node's view or of a core's own."""
+
+    @property
+    def address(self) -> int:
+        """As on the wire."""
+
+    @property
+    def status(self) -> int:
+        """As on the wire."""
+
+    @property
+    def generation(self) -> int:
+        """As on the wire."""
+
+    @property
+    def version(self) -> int:
+        """As on the wire."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -34,7 +55,7 @@ class Originated(msgspec.Struct, frozen=True):
     heartbeats: int
 
 
-View = Mapping[str, Entry]
+View = Mapping[str, Believed]
 """One member's entries by owner."""
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "EVENTS",
     "SCHEMA",
     "Alarm",
+    "Campaign",
     "Detection",
     "Error",
     "Expectation",
@@ -198,6 +199,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     `at_s` is when its first flip was sent. `blast_radius` counts those beyond the hit node that held the wrong
     value or were served it; `reached` names them. `depth` is the most hops it travelled.
+    Stepped trials also say in how many steps half of the wrong values were gone (`half_life`, None: never),
+    whether they outlived a restart of everybody (`survives_restart`),
+    and how many of the exchanges that requests need were tried and failed (`requests`, `requests_lost`).
     `why` says in a sentence what the outcome rests on; `expected` is the outcome that the scenario expects, if any.
     """
 
@@ -220,6 +224,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     reached: tuple[str, ...] = ()
     depth: int = 0
     sticky: bool = False
+    half_life: int | None = None
+    survives_restart: bool = False
+    requests: int = 0
+    requests_lost: int = 0
     replay: str = ""
 
 
@@ -284,6 +292,13 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody ended the run before its time."""
 
 
+class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+    """What a campaign is going to play, as `straybit.campaign.space.Plan` writes itself: enough to go on with it."""
+
+    backend: str
+    plan: dict[str, Any]
+
+
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True):
     """The last line of every whole journal."""
 
@@ -300,6 +315,7 @@ Record = (
     | RestoreStage
     | Table
     | LogLine
+    | Campaign
     | Error
     | Interrupted
     | RunEnded
@@ -317,6 +333,7 @@ EVENTS: dict[str, type[Record]] = {
     "restore-stage": RestoreStage,
     "table": Table,
     "log": LogLine,
+    "campaign": Campaign,
     "error": Error,
     "interrupted": Interrupted,
     "run-ended": RunEnded,
