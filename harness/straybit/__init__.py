@@ -5,16 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from straybit.campaign.public import stepped
     from straybit.faults import BitFlip
-    from straybit.outcome import Outcome
+    from straybit.outcome import DANGEROUS, Outcome
     from straybit.run import Run
     from straybit.scenarios.scenario import scenario
     from straybit.trial import InvalidTrial, Trial, TrialFailed
     from straybit_faults.flip import Flip
 
-__all__ = ["BitFlip", "Flip", "InvalidTrial", "Outcome", "Run", "Trial", "TrialFailed", "scenario"]
+__all__ = [
+    "DANGEROUS",
+    "BitFlip",
+    "Flip",
+    "InvalidTrial",
+    "Outcome",
+    "Run",
+    "Trial",
+    "TrialFailed",
+    "scenario",
+    "stepped",
+]
 
 _HOMES = {
+    "DANGEROUS": "straybit.outcome",
     "BitFlip": "straybit.faults",
     "Flip": "straybit_faults.flip",
     "InvalidTrial": "straybit.trial",
@@ -23,6 +36,7 @@ _HOMES = {
     "Trial": "straybit.trial",
     "TrialFailed": "straybit.trial",
     "scenario": "straybit.scenarios.scenario",
+    "stepped": "straybit.campaign.public",
 }
 
 

@@ -151,19 +151,31 @@ def sample(
     wanted = size or sample_size(margin.error, margin.confidence, population=population)
     if wanted >= population:
         return census(message, setup, repair=repair, fields=fields)
-    shares = allocate({field.name: field.bits for field in chosen}, wanted)
+    drawn = _stratified(chosen, wanted, setup.seed) if wanted >= len(chosen) else _anywhere(chosen, wanted, setup.seed)
+    return _plan(message, setup, drawn, whole=False, repair=repair, fields=chosen)
+
+
+def _stratified(fields: Sequence[RecordedField], wanted: int, seed: int) -> tuple[Bit, ...]:
+    shares = allocate({field.name: field.bits for field in fields}, wanted)
     drawn: list[Bit] = []
-    for field in chosen:
-        rng = Random(f"{setup.seed}/sample/{field.name}")
+    for field in fields:
+        rng = Random(f"{seed}/sample/{field.name}")
         drawn += [Bit(field.name, bit) for bit in sorted(rng.sample(range(field.bits), shares[field.name]))]
-    return _plan(message, setup, tuple(drawn), whole=False, repair=repair, fields=chosen)
+    return tuple(drawn)
+
+
+def _anywhere(fields: Sequence[RecordedField], wanted: int, seed: int) -> tuple[Bit, ...]:
+    """Too few to give each field one: every bit of the message is as likely."""
+    return tuple(Random(f"{seed}/sample").sample(list(bits_of(fields)), wanted))
 
 
 def allocate(sizes: dict[str, int], wanted: int) -> dict[str, int]:
-    """How many of `wanted` draws each stratum gets: by its size, by largest remainder, and one at least.
+    """How many of `wanted` draws each stratum gets: by its size, by largest remainder, one at least, all at most.
 
-    Where there are more strata than draws, there are as many draws as strata; no stratum gets more than it has.
+    Raises ValueError for fewer draws than strata.
     """
+    if wanted < len(sizes):
+        raise ValueError(f"{wanted} draws cannot cover {len(sizes)} strata")
     total = sum(sizes.values())
     exact = {name: wanted * size / total for name, size in sizes.items()}
     shares = {name: max(1, int(value)) for name, value in exact.items()}

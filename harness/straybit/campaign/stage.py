@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, Protocol
 
 from straybit.oracle import View
 from straybit.records import Detection
 from straybit_faults.flip import Flip
 from straybit_faults.receipt import Receipt
-from straybit_faults.wire import Direction
 
-__all__ = ["Heard", "Recorder", "Stage", "StageError"]
+if TYPE_CHECKING:
+    from straybit.sim.pipe import Heard
+
+__all__ = ["Recorder", "Stage", "StageError"]
 
 
 class StageError(RuntimeError):
     """The host could not do what a trial asked of it: the trial is INVALID, and says why."""
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """One frame that passed on a link, the `ordinal`-th of its kind there since arming."""
-
-    link: str
-    direction: Direction
-    kind: str
-    ordinal: int
-    frame: bytes
 
 
 class Stage(Protocol):

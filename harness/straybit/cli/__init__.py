@@ -17,6 +17,10 @@ COMMANDS = {
     "run": "play one scenario",
     "list": "name scenarios, defences, links, messages, fields or faults",
     "replay": "play one trial again, by its id or its flip id",
+    "campaign": "flip the bits of a message, one a trial, and map which of them hurt",
+    "diff": "compare two maps, and say which bits got dangerous",
+    "agree": "play the same flips on two backends, and count where they end alike",
+    "shrink": "find the smallest trial that ends like this one, and print it as a test",
     "proxy": "run the proxy alone, on Toxiproxy's port",
     "report": "make the report of a run's folder again, from its journal",
 }

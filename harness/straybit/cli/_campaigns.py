@@ -16,10 +16,21 @@ from straybit.campaign.spec import MAX_NODES, Setup
 from straybit.campaign.stage import StageError
 from straybit.campaign.stages import STAGES
 from straybit.campaign.store import StoreError
+from straybit.cli._options import defences_option
 from straybit.journal import JournalError
 from straybit_faults.flip import FlipIdError
 
-__all__ = ["LANES_MAX", "backend_option", "lanes_of", "one_line", "read_setup", "say", "setup_options"]
+__all__ = [
+    "LANES_MAX",
+    "backend_option",
+    "lanes_of",
+    "lanes_options",
+    "one_line",
+    "read_setup",
+    "read_share",
+    "say",
+    "stepped_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,8 +47,8 @@ def one_line() -> Iterator[None]:
         raise click.UsageError(" ".join(str(error).split())) from error
 
 
-def setup_options(command: F) -> F:
-    """Add what says where and under what stepped trials are played, and on how many lanes."""
+def stepped_options(command: F) -> F:
+    """Add what says under what stepped trials are played."""
     options = (
         click.option("--nodes", type=click.IntRange(2, MAX_NODES), default=3, show_default=True, help="Gossip nodes."),
         click.option("--rounds", type=click.IntRange(1, 100), default=2, show_default=True, help="Of quiet time."),
@@ -47,6 +58,17 @@ def setup_options(command: F) -> F:
             show_default=True,
             help="Look for LATENT where nothing showed.",
         ),
+        defences_option,
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides all that is drawn."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def lanes_options(command: F) -> F:
+    """Add what says where they are played side by side."""
+    options = (
         click.option("--lanes", type=click.IntRange(1, LANES_MAX), default=1, show_default=True, help="Side by side."),
         click.option(
             "--scheduler", metavar="tcp://HOST:PORT", help="A Dask cluster to play on, instead of lanes here."
@@ -80,3 +102,15 @@ def lanes_of(lanes: int, scheduler: str | None) -> Iterator[Lanes]:
 def say(text: str, *, as_json: bool) -> None:
     """For people: standard output, or standard error where that is for a program."""
     click.echo(text, file=sys.stderr if as_json else sys.stdout)
+
+
+def read_share(text: str) -> float:
+    """A share of `5%` or `0.05`. Raises ValueError."""
+    number = text.removesuffix("%")
+    try:
+        share = float(number) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError(f"{text!r} is no share between 0 and 1; say 5% or 0.05")
+    return share

@@ -24,8 +24,17 @@ from straybit.campaign.spec import Aimed
 from straybit.campaign.stages import recorder
 from straybit.campaign.stop import read_stop
 from straybit.campaign.store import Store, rebuild
-from straybit.cli._campaigns import backend_option, lanes_of, one_line, read_setup, say, setup_options
-from straybit.cli._options import checked, defences_option
+from straybit.cli._campaigns import (
+    backend_option,
+    lanes_of,
+    lanes_options,
+    one_line,
+    read_setup,
+    read_share,
+    say,
+    stepped_options,
+)
+from straybit.cli._options import checked
 from straybit.report.map_page import write_map
 from straybit.report.map_words import map_text
 from straybit.runner import command_line, run_id
@@ -34,18 +43,6 @@ __all__ = ["command"]
 
 INVALID_SHARE = 0.01
 """Of the trials that may be INVALID before there is no verdict."""
-
-
-def read_share(text: str) -> float:
-    """A share of `5%` or `0.05`. Raises ValueError."""
-    number = text.removesuffix("%")
-    try:
-        share = float(number) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ValueError(f"{text!r} is no share between 0 and 1; say 5% or 0.05")
-    return share
 
 
 def read_aim(text: str | None) -> Aimed | None:
@@ -62,9 +59,8 @@ def read_aim(text: str | None) -> Aimed | None:
 @click.option("--field", "fields", multiple=True, metavar="NAME", help="Only this field; may be given again.")
 @click.option("--repair", is_flag=True, help="Recompute the checksum after each flip: damage made before it.")
 @backend_option()
-@setup_options
-@defences_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides all that is drawn.")
+@stepped_options
+@lanes_options
 @click.option("--stop-at", "stops", multiple=True, metavar="OUTCOME[=N]", help="End at the first, or at the N-th.")
 @click.option("--time", "within", metavar="DURATION", help="End after so long, as 90s, 5m or 1h.")
 @click.option(

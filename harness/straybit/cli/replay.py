@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from straybit.again import topology_of
 from straybit.backends.choose import open_backend
+from straybit.campaign.spec import Setup
 from straybit.cli._options import (
     defences_option,
     fresh_folder,
@@ -21,6 +22,7 @@ from straybit.cli._options import (
     size_options,
 )
 from straybit.cli._screen import Screen
+from straybit.cli._stepped import is_campaign_trial, replay_stepped
 from straybit.records import Trial
 from straybit.report import load_result
 from straybit.result import RunResult, exit_code
@@ -43,6 +45,9 @@ _OF_THE_RUN = ("defences", "seed", "backend", "budgets", "servers", "balancers",
 @click.option("--run", "run_", type=click.Path(path_type=Path), help="Folder of the run that has the trial [newest].")
 @click.option("--target", type=click.Choice(["reference"]), default="reference", show_default=True)
 @click.option("--scenario", type=click.Choice(["single"]), default="single", show_default=True)
+@click.option("--stepped", is_flag=True, help="As in a campaign: gossip nodes alone, rounds stepped, timers off.")
+@click.option("--rounds", type=click.IntRange(0, 100), default=2, show_default=True, help="Of quiet time, stepped.")
+@click.option("--aftershock/--no-aftershock", default=True, help="Look for what is latent, stepped.")
 @click.option("--gossip-only", type=int, metavar="NODES", help="So many gossip nodes, without storage or balancers.")
 @size_options
 @defences_option
@@ -52,6 +57,9 @@ def command(
     run_: Path | None,
     target: str,
     scenario: str,
+    stepped: bool,
+    rounds: int,
+    aftershock: bool,
     gossip_only: int | None,
     servers: tuple[int, int],
     balancers: tuple[int, int],
@@ -65,11 +73,29 @@ def command(
     """Play one trial again and say whether it ends the same.
 
     A TRIAL's id is looked up in a run's folder, and brings scenario, defences, sizes, budgets and seed with it.
+    A campaign's trial may be played on another --backend than it was.
 
     A FLIP's id is injected under the options given here.
     Several make one trial: all are armed at once, and each waits for the message on its own link.
     """
     screen = Screen(as_json=as_json)
+    if stepped or (len(ids) == 1 and is_campaign_trial(ids[0])):
+        given = _given("backend")
+        sys.exit(
+            replay_stepped(
+                ids,
+                run_,
+                Setup(
+                    nodes=gossip_only or Setup().nodes,
+                    defences=tuple(sorted(defences[1])),
+                    seed=seed,
+                    rounds=rounds,
+                    aftershock=aftershock,
+                ),
+                backend if given else "",
+                as_json=as_json,
+            )
+        )
     if len(ids) == 1 and not _FLIP.match(ids[0]):
         _refuse_options()
         sys.exit(_again(ids[0], _find(ids[0], run_), screen, out))
@@ -94,13 +120,17 @@ def command(
 
 def _refuse_options() -> None:
     """Raises click.UsageError for an option that would contradict the trial's own run."""
-    context = click.get_current_context()
-    given = [p for p in context.command.params if p.name in _OF_THE_RUN]
-    for parameter in given:
-        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+    known = [p for p in click.get_current_context().command.params if p.name in _OF_THE_RUN]
+    for parameter in known:
+        if _given(str(parameter.name)):
             raise click.UsageError(
                 f"{parameter.opts[0]} goes with a flip id: a trial is played again as its run was; leave it out"
             )
+
+
+def _given(name: str) -> bool:
+    """Whether the option was said, rather than left at its default."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _gossip_only(nodes: int) -> Topology:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from straybit.campaign.store import DATABASE
 from straybit.cli._screen import Screen
 from straybit.journal import JournalError
 from straybit.report import load_result, write_reports
@@ -23,6 +24,8 @@ def command(folder: Path, as_json: bool) -> None:
 
     Exits as the run did; a damaged or missing journal is no verdict.
     """
+    if (folder / DATABASE).is_file():
+        raise click.UsageError(f"{folder} is a campaign's: `straybit campaign --resume {folder}` makes its map again")
     if not (folder / "journal.ndjson").is_file():
         raise click.UsageError(f"{folder} has no journal.ndjson: name a run's folder, such as straybit-out/RUN ID")
     try:
