@@ -140,7 +140,7 @@ def paste(shrunk: Shrunk) -> str:
     return (
         f"from straybit import {names}\n\n\n"
         f"def test_{_name(spec)}():\n"
-        f'    """It ended {trial.outcome}: {_short(trial.why)}."""\n'
+        f'    """It ended {trial.outcome}: {_short(trial.why)}"""\n'
         f"    trial = stepped(\n{flips}        {', '.join(options)},\n    )\n"
         f"    assert {check}, trial.why\n"
     )
@@ -153,4 +153,4 @@ def _name(spec: TrialSpec) -> str:
 
 
 def _short(why: str) -> str:
-    return why if len(why) <= 70 else why[:67] + "..."
+    return f"{why}." if len(why) <= 70 else f"{why[:67]}..."

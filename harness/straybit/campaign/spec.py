@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable
 
 import msgspec
 
+from straybit.again import defences_word
 from straybit_faults.flip import Flip, Link
 from straybit_faults.wire import Direction
 from straybit_nodes.gossip.rules import Rules
 
-__all__ = ["MAX_NODES", "STEPPED", "Aimed", "Setup", "TrialSpec", "setup_word"]
+__all__ = ["MAX_NODES", "STEPPED", "Aimed", "Setup", "TrialSpec", "setup_word", "stepped_again"]
 
 STEPPED = Rules(connect_timeout_s=0.25, tell_count=0, verify_retries=0)
 """Rules of stepped trials: nothing happens between two steps, so their order is all that decides.
@@ -73,3 +75,12 @@ def setup_word(setup: Setup, flips: Iterable[str]) -> str:
     """Six hex digits that stand for a setup and a plan: the first half of every trial id of a campaign."""
     text = "\n".join([msgspec.json.encode(setup).decode(), *flips])
     return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
+
+
+def stepped_again(spec: TrialSpec, backend: str) -> str:
+    """The whole command that plays this trial again."""
+    setup = spec.setup
+    words = ["straybit", "replay", *spec.flips, "--stepped", "--gossip-only", str(setup.nodes)]
+    words += ["--defences", defences_word(setup.defences), "--backend", backend, "--seed", str(setup.seed)]
+    words += ["--rounds", str(setup.rounds), *([] if setup.aftershock else ["--no-aftershock"])]
+    return shlex.join(words)

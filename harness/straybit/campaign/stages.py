@@ -1,4 +1,4 @@
-"""The stages there are, one per backend; a new one is a line here."""
+"""The stages there are: the simulator's own, and one over the control ports of each backend that runs clusters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import import_module
 
+from straybit.backends.choose import BACKENDS
 from straybit.campaign.spec import STEPPED, Setup
 from straybit.campaign.stage import Recorder, Stage, StageError
 
@@ -27,7 +28,7 @@ def _cluster(backend: str, setup: Setup, taken: ExitStack) -> Stage:
     return stage
 
 
-STAGES |= {"sim": _sim, "process": _cluster}
+STAGES |= dict.fromkeys(BACKENDS, _cluster) | {"sim": _sim}
 
 
 def open_stage(backend: str, setup: Setup, taken: ExitStack) -> Stage:

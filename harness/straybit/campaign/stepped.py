@@ -19,7 +19,7 @@ import msgspec
 
 from straybit import records
 from straybit.campaign import script
-from straybit.campaign.spec import TrialSpec
+from straybit.campaign.spec import TrialSpec, stepped_again
 from straybit.campaign.stage import Stage, StageError
 from straybit.campaign.watch import Watch
 from straybit.oracle import Originated, Wrong, wrong_values
@@ -250,6 +250,7 @@ class _Play:
             survives_restart=self.survives,
             requests=self.legs,
             requests_lost=self.legs_lost,
+            replay=stepped_again(self.spec, self.stage.backend),
         )
 
     def _evidence(self) -> Evidence:

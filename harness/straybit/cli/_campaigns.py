@@ -51,7 +51,7 @@ def stepped_options(command: F) -> F:
     """Add what says under what stepped trials are played."""
     options = (
         click.option("--nodes", type=click.IntRange(2, MAX_NODES), default=3, show_default=True, help="Gossip nodes."),
-        click.option("--rounds", type=click.IntRange(1, 100), default=2, show_default=True, help="Of quiet time."),
+        click.option("--rounds", type=click.IntRange(0, 100), default=2, show_default=True, help="Of quiet time."),
         click.option(
             "--aftershock/--no-aftershock",
             default=True,
