@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, cast
 
+from straybit.campaign.spec import STEPPED
 from straybit.faults import Toxic, toxic_of
 from straybit.oracle import View
 from straybit.records import Detection
@@ -18,10 +19,7 @@ from straybit_faults.wire import Direction
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
-__all__ = ["STEPPED", "SimStage"]
-
-STEPPED = Rules(connect_timeout_s=0.25, tell_count=0, verify_retries=0)
-"""Of stepped trials on every backend: nothing happens between steps, so the order of steps is all there is."""
+__all__ = ["SimStage"]
 
 
 class SimStage:
