@@ -187,6 +187,10 @@ class Control:
         """Let the owner say another status of itself."""
         self._send("POST", "/originate", {"status": status})
 
+    def leave(self) -> None:
+        """Let a gossip node say that it leaves, and stop; answers when it is silent."""
+        self._send("POST", "/leave", {}, QUIESCE_S)
+
     def objects(self) -> list[StoredObject]:
         """The objects on a storage node's own disk."""
         return self._call("GET", "/objects", list[StoredObject])

@@ -74,6 +74,7 @@ class Host:
         "generation",
         "heard",
         "heartbeats",
+        "left",
         "origin",
         "over",
         "paused",
@@ -95,6 +96,7 @@ class Host:
         self.wake_at = NEVER
         self.generation: int | None = None
         self.heartbeats = 0
+        self.left = 0
         self.heard = 0
         self.frames: deque[tuple[float, str, int]] = deque(maxlen=4096)
         self.answers: dict[int, Callable[[int | None], None]] = {}
@@ -149,6 +151,7 @@ class SimNet:
             fx.Answer: self._answer,
             fx.Done: self._done,
             fx.Keep: self._keep,
+            fx.Left: self._left,
             fx.Beat: self._beat,
             fx.Log: self._write,
         }
@@ -322,7 +325,11 @@ class SimNet:
     def _core(self, host: Host) -> Core:
         return self._make(
             msgspec.structs.replace(
-                host.origin, heartbeats=host.heartbeats, kept_generation=host.generation, age_s=self.now
+                host.origin,
+                generation=host.origin.generation + host.left,
+                heartbeats=host.heartbeats,
+                kept_generation=host.generation,
+                age_s=self.now,
             )
         )
 
@@ -393,6 +400,9 @@ class SimNet:
 
     def _keep(self, host: Host, effect: fx.Keep) -> None:
         host.generation = effect.generation
+
+    def _left(self, host: Host, _: fx.Left) -> None:
+        host.left += 1
 
     def _beat(self, host: Host, effect: fx.Beat) -> None:
         host.heartbeats = effect.heartbeats

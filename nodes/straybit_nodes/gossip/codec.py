@@ -241,18 +241,19 @@ def _sized(body: Body, raw: bytes) -> tuple[Any, ...]:
 
 
 def _unpack_digest(body: Body, raw: bytes) -> m.Digest:
-    everything, _ = _sized(body, raw)
+    *marks, _ = _sized(body, raw)
     rows = _ROWS["digest"][0].iter_unpack(raw[_HEADER.size + _FIXED["digest"].size :])
-    return m.Digest(tuple([m.Row(_name(row[0]), *row[1:]) for row in rows]), bool(everything & 1))
+    return m.Digest(tuple([m.Row(_name(row[0]), *row[1:]) for row in rows]), *marks)
 
 
 def _unpack_state(body: Body, raw: bytes) -> m.State:
-    replace, count, _ = _sized(body, raw)
+    replace, everything, upto, count, _ = _sized(body, raw)
     entry, wanted = _ROWS["state"]
     at = _HEADER.size + _FIXED["state"].size
     split = at + count * entry.size
     entries = tuple([m.Entry(_name(row[0]), *row[1:]) for row in entry.iter_unpack(raw[at:split])])
-    return m.State(entries, tuple([_name(row[0]) for row in wanted.iter_unpack(raw[split:])]), bool(replace & 1))
+    names = tuple([_name(row[0]) for row in wanted.iter_unpack(raw[split:])])
+    return m.State(entries, names, bool(replace & 1), bool(everything & 1), upto)
 
 
 def _unpack_plain(make: Callable[..., m.Message]) -> Callable[[Body, bytes], m.Message]:
@@ -267,12 +268,14 @@ def _unpack_plain(make: Callable[..., m.Message]) -> Callable[[Body, bytes], m.M
 def _pack_digest(message: m.Digest) -> bytes:
     pack = _ROWS["digest"][0].pack
     rows = [pack(_packed_name(row.owner), row.generation, row.version, row.hash) for row in message.rows]
-    return _FIXED["digest"].pack(message.everything, len(rows)) + b"".join(rows)
+    marks = (message.since, message.upto, message.heard, message.summary)
+    return _FIXED["digest"].pack(*marks, len(rows)) + b"".join(rows)
 
 
 def _pack_state(message: m.State) -> bytes:
     entry, wanted = _ROWS["state"]
-    head = _FIXED["state"].pack(message.replace, len(message.entries), len(message.wanted))
+    counts = len(message.entries), len(message.wanted)
+    head = _FIXED["state"].pack(message.replace, message.everything, message.upto, *counts)
     entries = [
         entry.pack(_packed_name(e.owner), e.address, e.status, e.load, e.generation, e.version, e.digest)
         for e in message.entries

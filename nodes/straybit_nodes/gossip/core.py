@@ -9,6 +9,8 @@ tells a few random members, and is verified again a few times.
 A member that is told verifies for itself, unless it has marked the peer already.
 A newer entry of a marked peer, or a word from it, is good news: the mark goes, and the news is verified.
 
+A peer of whom nothing newer was heard for many of the own heartbeats is asked directly, and fails if it must.
+
 For a crashed peer this settles: it says nothing, so its mark holds.
 For a peer whose address was poisoned it never does:
 it goes on talking, every word of it reopens the case, and every verification goes to an address where nobody answers.
@@ -20,16 +22,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from random import Random
 
-import msgspec
-
 from straybit_nodes.gossip import effects as fx
 from straybit_nodes.gossip.jobs import Origin
-from straybit_nodes.gossip.messages import Entry, Reason, State
+from straybit_nodes.gossip.merge import Event
+from straybit_nodes.gossip.messages import LEFT, UP, Reason, State
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.gossip.talks import Talks
 from straybit_nodes.gossip.timers import Due
 
-__all__ = ["Core", "Origin"]
+__all__ = ["LEAVE_FANOUT", "TOMBSTONE_BEATS", "Core", "Origin"]
+
+LEAVE_FANOUT = 3
+"""Others that a leaving member tells itself; one is enough while none of them fails."""
+TOMBSTONE_BEATS = 172_800
+"""Own heartbeats for which the entry of one that left is kept: a day. Somebody cut off for longer may bring it back."""
 
 
 class Core(Talks):
@@ -63,6 +69,9 @@ class Core(Talks):
     def resume(self, now: float, contacts: Iterable[str] | None = None, *, ticks: bool = True) -> None:
         """Run. `contacts` are the configured members that may be spoken to before they are in the view; None: all."""
         self.running = True
+        if self.status == LEFT:
+            self.status, self.generation = UP, self.generation + 1
+            self._adopt_own(self._originated("return"))
         self.peers.limit(contacts)
         self.suspicion.begin()
         self.tick(now, on=ticks)
@@ -88,6 +97,7 @@ class Core(Talks):
         for conn in [each for each in self._inbound if each not in self._subscribers]:
             del self._inbound[conn]
             self._effects.append(fx.Close(conn))
+        self._pending.clear()
         self._verifications.clear()
         self._timers.clear()
 
@@ -95,11 +105,10 @@ class Core(Talks):
         """Forget every entry and mark, and originate the own entry anew. Only while not running."""
         if self.running:
             raise ValueError(f"{self.name} is running; stop it before its state is cleared")
-        self.view.clear()
-        self.suspicion.clear()
-        self._dirty.clear()
+        for each in (self.view, self.suspicion, self._dirty, self._sync, self._silence, self._tombstones):
+            each.clear()
         self.peers.changed()
-        self._adopt_own(self._originated(self.generation))
+        self._adopt_own(self._originated("clear"))
         self._push(urgent=True, replace=True)
 
     def wake(self, now: float) -> None:
@@ -114,6 +123,7 @@ class Core(Talks):
                 case Due.BEAT:
                     self._timers.add(now + self.rules.heartbeat_interval_s, Due.BEAT, number)
                     self.heartbeat()
+                    self._listen(now)
                 case Due.CONNECT | Due.ANSWER:
                     self._effects.append(fx.Close(number))
                     self.lost(number, now, "nobody there" if what is Due.CONNECT else "no answer in time")
@@ -122,26 +132,51 @@ class Core(Talks):
                     self._verify(peer, retries, now)
                 case Due.IDLE:
                     self._effects.append(fx.Close(number))
-                    self._inbound.pop(number, None)
+                    self.lost(number, now, "silent")
 
     # What the owner may ask
 
     def heartbeat(self) -> None:
         """Raise the own version; the load is what is under way. Address and status stay as stored, true or not."""
-        own = self.view.entries[self.name]
-        self.heartbeats += 1
-        load = min(len(self.places.busy) + len(self.places.waiting), 0xFFFF)
-        version = min(own.version + 1, (1 << 64) - 1)
-        self._adopt_own(self._made(Entry(self.name, own.address, own.status, load, own.generation, version)))
-        self._effects.append(fx.Beat(self.heartbeats))
+        self._speak("heartbeat", self.view.entries[self.name].status)
 
     def originate(self, status: int) -> None:
-        """Set the own status, as its owner: it goes out with a heartbeat."""
+        """Set the own status, as its owner, and say so."""
         self.status = status
-        own = self.view.entries[self.name]
-        self.view.put(self._made(msgspec.structs.replace(own, status=status)))
-        self.heartbeat()
+        self._speak("status", status)
         self._push(urgent=True)
+
+    def leave(self) -> list[str]:
+        """Say that this member leaves; a few random others, to exchange with before it is stopped.
+
+        Raises ValueError unless it is running.
+        """
+        if not self.running:
+            raise ValueError(f"{self.name} is not running; resume it before it leaves")
+        self.status = LEFT
+        self._effects.append(fx.Left())
+        self._speak("leave", LEFT)
+        self._push(urgent=True)
+        return self.peers.audience(self.name, LEAVE_FANOUT, self.marks)
+
+    def _speak(self, event: Event, status: int) -> None:
+        self.heartbeats += 1
+        load = min(len(self.places.busy) + len(self.places.waiting), 0xFFFF)
+        self._adopt_own(self._said(event, status=status, load=load))
+        self._effects.append(fx.Beat(self.heartbeats))
+
+    def _listen(self, now: float) -> None:
+        """Ask after those who have been silent for too long, and forget those who left long ago."""
+        self._silence.beat += 1
+        self._tombstones.beat += 1
+        for peer in self._silence.overdue(self.rules.silent_after):
+            if peer not in self.marks:
+                self._effects.append(fx.Log("silent", {"peer": peer}))
+                self.round(now, peer)
+        for owner in self._tombstones.overdue(TOMBSTONE_BEATS):
+            self._tombstones.forget(owner)
+            self.view.drop(owner)
+            self.peers.bury(owner)
 
     def _live(self, due: Due, number: int) -> bool:
         if due is Due.ROUND or due is Due.BEAT:

@@ -6,7 +6,7 @@ import msgspec
 
 from straybit_nodes.gossip.messages import Message
 
-__all__ = ["Answer", "Beat", "Close", "Dial", "Done", "Effect", "Keep", "Log", "Send"]
+__all__ = ["Answer", "Beat", "Close", "Dial", "Done", "Effect", "Keep", "Left", "Log", "Send"]
 
 
 class Dial(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +50,10 @@ class Keep(msgspec.Struct, frozen=True, gc=False):
     generation: int
 
 
+class Left(msgspec.Struct, frozen=True, gc=False):
+    """Keep over restarts that this member left once more."""
+
+
 class Beat(msgspec.Struct, frozen=True, gc=False):
     """Keep this count of own heartbeats over restarts, SIGKILL included."""
 
@@ -63,4 +67,4 @@ class Log(msgspec.Struct, frozen=True):
     fields: dict[str, object]
 
 
-Effect = Dial | Send | Close | Answer | Done | Keep | Beat | Log
+Effect = Dial | Send | Close | Answer | Done | Keep | Left | Beat | Log

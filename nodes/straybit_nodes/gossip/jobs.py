@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Mapping
 from random import Random
+from zlib import crc32
 
 import msgspec
 
@@ -47,13 +49,19 @@ class Jobs:
     """
 
     def __init__(
-        self, origin: Origin, members: Mapping[str, int], rules: Rules, defences: frozenset[str], rng: Random
+        self,
+        origin: Origin,
+        members: Mapping[str, int],
+        rules: Rules,
+        defences: frozenset[str],
+        rng: Random,
+        now: float,
     ) -> None:
         self.name = origin.name
         self.balancer = origin.balancer
         self.rules = rules
         self.running = False
-        self.view = View()
+        self.view = View(_memory(origin, now))
         self.peers = Peers(origin.name, members, self.view, rng)
         self.places = Places(rules.slots, rules.queue)
         self.suspicion = Suspicion(rules, defences)
@@ -142,7 +150,7 @@ class Jobs:
         if self.rules.tell_count and self.suspicion.may("tell", job.peer, now):
             for target in self.peers.audience(job.peer, self.rules.tell_count, self.marks):
                 self._enter(Job(self.new_id(), Work.TELL, target, about=(job.peer, *known)), now)
-        if job.retries > 0:
+        if job.retries > 0 and len(self._verifications) < self.places.queue:
             number = self.new_id()
             self._verifications[number] = (job.peer, job.retries - 1)
             self._timers.add(now + self.rules.verify_after_s, Due.VERIFY, number)
@@ -232,3 +240,8 @@ class Jobs:
             return number in self._verifications
         job = self.places.busy.get(number)
         return job is not None and not job.granted and job.connected == (due is Due.ANSWER)
+
+
+def _memory(origin: Origin, now: float) -> int:
+    """The name of a member's memory: always the same for a first start, so that runs are equal, another after it."""
+    return 1 if origin.kept_generation is None else 2 + crc32(struct.pack(">d", now))

@@ -1,4 +1,4 @@
-"""What a member keeps on disk: its generation, when it first started, and its count of own heartbeats.
+"""What a member keeps on disk: its generation, its first start, how often it left, and its count of own heartbeats.
 
 The count is a mapped file of eight bytes, so it survives SIGKILL without a write per heartbeat;
 it does not survive a power cut, and nothing here claims so.
@@ -23,6 +23,7 @@ _COUNT = Struct("<Q")
 class _Birth(msgspec.Struct):
     generation: int
     began: float
+    left: int = 0
 
 
 class Kept:
@@ -34,6 +35,7 @@ class Kept:
         birth = self._read()
         self.generation = birth.generation if birth is not None else None
         self._began = birth.began if birth is not None else time.time()
+        self.left = birth.left if birth is not None else 0
         file = os.open(folder / "heartbeats", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(file, _COUNT.size)
@@ -58,13 +60,21 @@ class Kept:
     def keep(self, generation: int) -> None:
         """Keep this generation; the time of the first start stays."""
         self.generation = generation
-        fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(_Birth(generation, self._began)))
-        fresh.replace(self._path)
+        self._write()
+
+    def leave(self) -> None:
+        """Keep that the member left once more."""
+        self.left += 1
+        self._write()
 
     def close(self) -> None:
         """Give the mapping back."""
         self._map.close()
+
+    def _write(self) -> None:
+        fresh = self._path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(_Birth(self.generation or 0, self._began, self.left)))
+        fresh.replace(self._path)
 
     def _read(self) -> _Birth | None:
         try:

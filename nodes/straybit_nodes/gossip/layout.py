@@ -122,7 +122,15 @@ BODIES: dict[str, Body] = {
         Body(
             "digest",
             1,
-            Table((Item("everything", "B", FieldClass.FLAGS), Item("rows", "H", FieldClass.LENGTH))),
+            Table(
+                (
+                    Item("since", "Q"),
+                    Item("upto", "Q"),
+                    Item("heard", "Q"),
+                    Item("summary", "Q"),
+                    Item("rows", "H", FieldClass.LENGTH),
+                )
+            ),
             (("rows", _ROW),),
         ),
         Body(
@@ -131,6 +139,8 @@ BODIES: dict[str, Body] = {
             Table(
                 (
                     Item("replace", "B", FieldClass.FLAGS),
+                    Item("everything", "B", FieldClass.FLAGS),
+                    Item("upto", "Q"),
                     Item("entries", "H", FieldClass.LENGTH),
                     Item("wants", "H", FieldClass.LENGTH),
                 )

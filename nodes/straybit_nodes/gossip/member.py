@@ -58,7 +58,7 @@ class GossipMember:
             Origin(
                 name=service.name,
                 address=service.address,
-                generation=config.generation,
+                generation=config.generation + self._kept.left,
                 balancer=service.kind is Kind.BALANCER,
                 heartbeats=self._kept.heartbeats,
                 kept_generation=self._kept.generation,
@@ -132,6 +132,14 @@ class GossipMember:
         self.core.stop(time.monotonic())
         self._carry_out()
         await self._silence()
+
+    async def leave(self) -> None:
+        """Say to a few others that this member leaves, then stop. Raises ControlError 409 unless it runs."""
+        if self._state != "running":
+            raise ControlError(409, f"this member is {self._state}; only a running one can leave")
+        audience = self.core.leave()
+        await asyncio.gather(*(self._round(peer) for peer in audience))
+        await self.stop()
 
     async def clear(self) -> None:
         """Forget every entry and mark, in memory and on disk. Raises ControlError 409 while running."""
@@ -344,6 +352,8 @@ class GossipMember:
                     over.set_result(error)
             case fx.Beat(heartbeats):
                 self._kept.beat(heartbeats)
+            case fx.Left():
+                self._kept.leave()
             case fx.Keep(generation):
                 self._kept.keep(generation)
             case fx.Log(event, fields):

@@ -9,6 +9,7 @@ from struct import Struct
 import msgspec
 
 __all__ = [
+    "LEFT",
     "UP",
     "Denied",
     "Digest",
@@ -27,6 +28,9 @@ __all__ = [
 
 UP = 1
 """The one status that serves; every other value means "not serving" and is kept as it is."""
+
+LEFT = 0xFE
+"""The status of a member that said it leaves: no flip of fewer than eight bits makes it of `UP`."""
 
 _HASHED = Struct(">IBHQQ")
 
@@ -68,21 +72,31 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Digest(msgspec.Struct, frozen=True):
-    """Opens an exchange: what the caller knows; `everything` asks for all entries whatever the rows say."""
+    """Opens an exchange: what the caller knows that changed after its mark `since`, or everything where that is 0.
+
+    `upto` is its mark now, `heard` the receiver's mark up to which it knows what the receiver knows,
+    `summary` a hash of all it holds. `sync` says what for.
+    """
 
     rows: tuple[Row, ...]
-    everything: bool = False
+    since: int = 0
+    upto: int = 0
+    heard: int = 0
+    summary: int = 0
 
 
 class State(msgspec.Struct, frozen=True):
     """Entries for the receiver, and owners whose entries the sender wants in return.
 
     `replace` tells a subscriber to forget what is not in it.
+    `everything` asks for all the receiver has; `upto` is the sender's mark up to which the receiver now knows it.
     """
 
     entries: tuple[Entry, ...]
     wanted: tuple[str, ...] = ()
     replace: bool = False
+    everything: bool = False
+    upto: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True):

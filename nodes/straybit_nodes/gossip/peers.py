@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from random import Random
 
+from straybit_nodes.gossip.messages import LEFT
 from straybit_nodes.gossip.view import View
 
 __all__ = ["PROBE_EVERY", "Peers"]
@@ -33,7 +34,7 @@ class Peers:
         self._known = None
 
     def changed(self) -> None:
-        """The view has other owners than before."""
+        """The view has other owners than before, or one left or returned."""
         self._known = None
 
     def known(self) -> list[str]:
@@ -41,13 +42,26 @@ class Peers:
         if self._known is None:
             contacts = self._contacts
             configured = [each for each in self._configured if contacts is None or each in contacts]
-            self._known = [each for each in dict.fromkeys([*configured, *self._view.entries]) if each != self._own]
+            names = dict.fromkeys([*configured, *self._view.entries])
+            self._known = [each for each in names if each != self._own and not self.left(each)]
         return self._known
 
     def address(self, peer: str) -> int | None:
-        """Where `peer` is: by its entry, else by configuration; None when it is unknown."""
+        """Where `peer` is: by its entry, else by configuration; None when it is unknown or has left."""
         entry = self._view.entries.get(peer)
-        return entry.address if entry is not None else self._configured.get(peer)
+        if entry is None:
+            return self._configured.get(peer)
+        return entry.address if entry.status != LEFT else None
+
+    def left(self, peer: str) -> bool:
+        """Whether its tombstone is held."""
+        entry = self._view.entries.get(peer)
+        return entry is not None and entry.status == LEFT
+
+    def bury(self, peer: str) -> None:
+        """Its tombstone is not kept any longer: it is a stranger from now on, unless it says something anew."""
+        self._configured.pop(peer, None)
+        self._known = None
 
     def partner(self, marked: Collection[str]) -> str | None:
         """A random member for a round: one that is not marked, but for every tenth round."""

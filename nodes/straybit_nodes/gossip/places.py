@@ -28,6 +28,7 @@ class Job:
     """One piece of outbound work with `peer`; `id` is its connection's too.
 
     `retries` are the verifications that may follow its failure, `about` is what a tell says.
+    `mark` is how far the digest that it opened with went.
     `ticket` names who waits for a leg's place: (connection or None, number); `done` who waits for its end.
     """
 
@@ -38,6 +39,7 @@ class Job:
     about: tuple[str, int, int] | None = None
     ticket: tuple[int | None, int] | None = None
     done: int | None = None
+    mark: int = 0
     began: float = 0.0
     connected: bool = False
     granted: bool = False

@@ -34,6 +34,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Further tries after a failed exchange; 0 together with `tell_count` 0 stops the storm (1-2)."""
     verify_after_s: float = 0.2
     """From a failure to its next verification."""
+    silent_after: int = 10
+    """Own heartbeats without a newer word of a member until it is asked directly; slow spells are shorter (5-40)."""
     gossip_before_request: bool = True
     """State is exchanged before each request leg, which needs a place as well; False decouples the two."""
     slow_failure: bool = True

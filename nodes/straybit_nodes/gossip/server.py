@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from straybit_nodes.config import NodeConfig
-from straybit_nodes.control import Routes, control_routes, member_routes
+from straybit_nodes.control import Ask, Routes, control_routes, member_routes
 from straybit_nodes.dial import DialTable
 from straybit_nodes.gossip.member import GossipMember
 from straybit_nodes.logs import Log
@@ -36,4 +36,10 @@ class GossipNode:
 
     def routes(self) -> Routes:
         """What its control port obeys."""
-        return {**control_routes(self._config.service.name, self.member), **member_routes(self.member)}
+
+        async def leave(_: Ask) -> object:
+            await self.member.leave()
+            return {"state": self.member.state}
+
+        own: Routes = {("POST", "/leave"): leave}
+        return {**control_routes(self._config.service.name, self.member), **member_routes(self.member), **own}

@@ -1,18 +1,20 @@
-"""What is said on connections, dialled or accepted, and what is believed of it."""
+"""What is said on connections, dialled or accepted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from random import Random
 
+import msgspec
+
 from straybit_nodes.gossip import effects as fx
-from straybit_nodes.gossip.bounds import Bounds
+from straybit_nodes.gossip.beliefs import Beliefs
 from straybit_nodes.gossip.codec import Bad
-from straybit_nodes.gossip.jobs import Jobs, Origin
-from straybit_nodes.gossip.messages import Digest, Entry, Failed, Message, Ok, Place, Release, Row, State, Subscribe
+from straybit_nodes.gossip.jobs import Origin
+from straybit_nodes.gossip.messages import Digest, Failed, Message, Ok, Place, Release, State, Subscribe
 from straybit_nodes.gossip.places import Job
 from straybit_nodes.gossip.rules import Rules
-from straybit_nodes.gossip.seal import Seals
+from straybit_nodes.gossip.sync import Pending
 from straybit_nodes.gossip.timers import Due
 
 __all__ = ["ANSWER_FACTOR", "IDLE_FACTOR", "Talks"]
@@ -26,7 +28,7 @@ IDLE_FACTOR = 4
 """An inbound connection may be silent for so many connect time-outs."""
 
 
-class Talks(Jobs):
+class Talks(Beliefs):
     """The inbound half of a member, and both halves' talk; `Core` says what holds for all of it.
 
     Inbound work takes no place: answering others never waits for what this member does by itself.
@@ -41,19 +43,9 @@ class Talks(Jobs):
         rng: Random,
         now: float,
     ) -> None:
-        super().__init__(origin, members, rules, defences, rng)
-        self.address, self.status, self.generation = origin.address, origin.status, origin.generation
-        self.heartbeats = origin.heartbeats
-        age_s = max(origin.age_s, origin.heartbeats * rules.heartbeat_interval_s)
-        bounded = "value-bounds" in defences
-        self._bounds = Bounds(origin.generation, age_s, now, rules.heartbeat_interval_s) if bounded else None
-        self._seals = Seals(origin.key) if "entry-digest" in defences else None
-        self._ticks = False
+        super().__init__(origin, members, rules, defences, rng, now)
         self._inbound: dict[int, str | None] = {}
-        self._subscribers: set[int] = set()
-        self._dirty: dict[str, None] = {}
-        kept = origin.kept_generation
-        self._adopt_own(self._originated(max(kept, origin.generation) if kept is not None else origin.generation))
+        self._pending: dict[int, Pending] = {}
 
     def accepted(self, now: float) -> int:
         """Somebody connected; the number of the connection."""
@@ -76,7 +68,9 @@ class Talks(Jobs):
         if job.about is not None:
             self._send(conn, Failed(*job.about))
         else:
-            self._send(conn, Digest(self.view.rows(), everything=len(self.view.entries) == 1))
+            digest = self._sync.open(job.peer)
+            job.mark = digest.upto
+            self._send(conn, digest)
 
     def lost(self, conn: int, now: float, why: str) -> None:
         """A connection ended, or could not be made."""
@@ -86,6 +80,7 @@ class Talks(Jobs):
                 self._failed(job, now, why)
             return
         self._inbound.pop(conn, None)
+        self._pending.pop(conn, None)
         if conn in self._subscribers:
             self._subscribers.discard(conn)
             for _, number in [ticket for ticket in self._tickets if ticket[0] == conn]:
@@ -118,8 +113,9 @@ class Talks(Jobs):
     def _reply(self, job: Job, sender: str, message: Message, now: float, crc: int) -> None:
         match message:
             case State() if job.about is None and not job.granted:
-                self._merge(message.entries, sender, now, crc)
-                self._send(job.id, State(self.view.pick(message.wanted, self.name)))
+                quiet = self.view.mark == job.mark
+                whole = self._merge(message.entries, sender, now, crc)
+                self._send(job.id, self._sync.reply(job.peer, job.mark, message, quiet=quiet, whole=whole))
                 self._effects.append(fx.Close(job.id))
                 self._succeeded(job, now)
             case Ok() if job.about is not None:
@@ -132,11 +128,15 @@ class Talks(Jobs):
     def _opened(self, conn: int, sender: str, message: Message, now: float, crc: int) -> None:
         match message:
             case Digest():
-                rows = tuple([row for row in message.rows if not self._impossible(row, sender, "digest", now, crc)])
-                entries, wanted = self.view.compare(Digest(rows, message.everything), self.name)
-                self._send(conn, State(tuple(entries), tuple(wanted)))
+                if self._bounds is not None:
+                    rows = tuple([row for row in message.rows if not self._impossible(row, sender, "digest", now, crc)])
+                    message = msgspec.structs.replace(message, rows=rows)
+                state, self._pending[conn] = self._sync.answer(sender, message)
+                self._send(conn, state)
             case State():
-                self._merge(message.entries, sender, now, crc)
+                whole = self._merge(message.entries, sender, now, crc)
+                if (pending := self._pending.pop(conn, None)) is not None:
+                    self._sync.end(pending, message, whole=whole)
                 self._finish(conn)
             case Failed(owner, _, _):
                 self._send(conn, Ok())
@@ -160,80 +160,8 @@ class Talks(Jobs):
 
     def _finish(self, conn: int) -> None:
         self._inbound.pop(conn, None)
+        self._pending.pop(conn, None)
         self._effects.append(fx.Close(conn))
-
-    # Merging
-
-    def _merge(self, entries: Iterable[Entry], sender: str, now: float, crc: int) -> None:
-        urgent = False
-        for entry in entries:
-            owner = entry.owner
-            held = self.view.entries.get(owner)
-            if held is entry or self._damaged(entry, sender, crc) or self._impossible(entry, sender, "state", now, crc):
-                continue
-            if not self.view.better(entry):
-                continue
-            if owner == self.name:
-                self._adopt_own(entry)
-            else:
-                self.view.put(entry)
-                self._dirty[owner] = None
-                if held is None:
-                    self.peers.changed()
-                if self.suspicion.news(entry):
-                    self._reopen(owner, now)
-            urgent = urgent or held is None or (held.address, held.status) != (entry.address, entry.status)
-        self._push(urgent=urgent or not self._ticks)
-
-    def _damaged(self, entry: Entry, sender: str, crc: int) -> bool:
-        why = self._seals.check(entry) if self._seals is not None else None
-        if why is not None:
-            self.detections["entry-digest"] += 1
-            self._log_refused("entry-digest", sender, "state", crc, f"{entry.owner}: {why}")
-        return why is not None
-
-    def _impossible(self, value: Entry | Row, sender: str, kind: str, now: float, crc: int) -> bool:
-        why = self._bounds.check(value, now) if self._bounds is not None else None
-        if why is None:
-            return False
-        self.detections["value-bounds"] += 1
-        self._log_refused("value-bounds", sender, kind, crc, f"{value.owner}: {why}")
-        return True
-
-    def _originated(self, generation: int) -> Entry:
-        return self._made(Entry(self.name, self.address, self.status, 0, generation, 0))
-
-    def _made(self, entry: Entry) -> Entry:
-        """An entry about oneself as it may go out."""
-        return entry if self._seals is None else self._seals.sealed(entry)
-
-    def _adopt_own(self, entry: Entry) -> None:
-        """Hold this entry about oneself: believed like any other, unless owners refute."""
-        held = self.view.entries.get(self.name)
-        mine = (self.address, self.status)
-        if self.rules.owner_refutes and (entry.address, entry.status) != mine:
-            self.heartbeats += 1
-            version = min(entry.version + 1, (1 << 64) - 1)
-            entry = self._made(Entry(self.name, *mine, entry.load, entry.generation, version))
-            self._effects.append(fx.Beat(self.heartbeats))
-        self.view.put(entry)
-        self._dirty[self.name] = None
-        if held is None or held.generation != entry.generation:
-            self._effects.append(fx.Keep(entry.generation))
-
-    def _push(self, *, urgent: bool, replace: bool = False) -> None:
-        """Hand changes to subscribers: at once when places or statuses changed, else with the next round."""
-        if not urgent or not self._dirty:
-            return
-        if self._subscribers:
-            changed = State(tuple([self.view.entries[owner] for owner in self._dirty]), (), replace)
-            for conn in sorted(self._subscribers):
-                self._send(conn, changed)
-        self._dirty.clear()
-
-    def _log_refused(self, defence: str, sender: str, kind: str, crc: int, why: str) -> None:
-        fields: dict[str, object] = {"defence": defence, "from": sender, "kind": kind, "crc": crc, "why": why}
-        self._effects.append(fx.Log("refused", fields))
 
     def _live(self, due: Due, number: int) -> bool:
         if due is Due.IDLE:

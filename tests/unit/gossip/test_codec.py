@@ -16,8 +16,15 @@ NAMES = st.from_regex(r"[A-Za-z0-9._-]{1,16}", fullmatch=True)
 ENTRIES = st.builds(m.Entry, NAMES, U32, U8, U16, U64, U64, U64)
 ROWS = st.builds(m.Row, NAMES, U64, U64, U64)
 MESSAGES = st.one_of(
-    st.builds(m.Digest, st.lists(ROWS, max_size=5).map(tuple), st.booleans()),
-    st.builds(m.State, st.lists(ENTRIES, max_size=5).map(tuple), st.lists(NAMES, max_size=3).map(tuple), st.booleans()),
+    st.builds(m.Digest, st.lists(ROWS, max_size=5).map(tuple), U64, U64, U64, U64),
+    st.builds(
+        m.State,
+        st.lists(ENTRIES, max_size=5).map(tuple),
+        st.lists(NAMES, max_size=3).map(tuple),
+        st.booleans(),
+        st.booleans(),
+        U64,
+    ),
     st.builds(m.Failed, NAMES, U64, U64),
     st.builds(m.Place, U32, NAMES),
     st.builds(m.Granted, U32, U32),

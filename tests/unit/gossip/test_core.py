@@ -407,3 +407,14 @@ def test_a_kept_generation_is_what_a_restarted_member_says():
     core.clear()
     assert core.view.entries["gossip-1"].generation == GENERATION
     assert fx.Keep(GENERATION) in core.drain()
+
+
+def test_verifications_that_wait_are_bounded():
+    """More failures than the queue has room for leave no more verifications behind than it has."""
+    core = made(Rules(queue=4, slots=None, tell_count=0))
+    for peer in PEERS:
+        core.round(0.0, peer)
+    for dial in dials(core):
+        core.lost(dial.id, 0.0, "refused")
+    core.wake(1.0)
+    assert len(dials(core)) == 4 < len(PEERS)

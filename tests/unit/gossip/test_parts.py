@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from straybit_nodes.gossip.alarm import WINDOW, FailureAlarm
 from straybit_nodes.gossip.bounds import ALLOWANCE_S, Bounds
 from straybit_nodes.gossip.damping import PERIOD_S, Damping
-from straybit_nodes.gossip.merge import ORDER, wins
-from straybit_nodes.gossip.messages import Digest, Entry, Row
+from straybit_nodes.gossip.merge import LIFE, MERGE, ORDER, after, wins
+from straybit_nodes.gossip.messages import LEFT, Entry, Row
 from straybit_nodes.gossip.places import Job, Places, Work
 from straybit_nodes.gossip.timers import Due, Timers
 from straybit_nodes.gossip.view import View
@@ -40,6 +40,47 @@ def test_the_first_difference_decides_and_the_larger_wins(field):
     assert not wins(old, new)
 
 
+@pytest.mark.parametrize("rule", MERGE, ids=lambda rule: f"{rule.generation}-{rule.version}-{rule.rest}")
+def test_each_rule_of_the_table_decides(rule):
+    """Entries as a row of the table compares them end as it says."""
+    values = {"higher": 2, "same": 1, "lower": 0, "any": 7}
+    theirs = entry(
+        generation=values[rule.generation], version=values[rule.version], address=values[rule.rest], status=1, load=0
+    )
+    assert wins(theirs, entry(generation=1, version=1, address=1)) == rule.theirs
+
+
+@given(ENTRIES, ENTRIES)
+def test_the_rules_are_an_order(one, two):
+    """For any two entries exactly one wins, or they are the same."""
+    assert wins(one, two) + wins(two, one) == (one != two)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ("start", (100, 0)),
+        ("restart", (107, 0)),
+        ("heartbeat", (103, 10)),
+        ("status", (103, 10)),
+        ("leave", (103, 10)),
+        ("return", (100, 0)),
+        ("clear", (100, 0)),
+    ],
+)
+def test_what_an_owner_says_after_each_event(event, said):
+    """Of a generation configured as 100, kept as 107, and an entry held at (103, 9)."""
+    held = entry(generation=103, version=9)
+    assert after(event, configured=100, kept=107, held=held) == said
+    assert event in LIFE
+
+
+def test_versions_end_at_their_largest():
+    """A version that cannot rise stays; a kept generation lower than the configured one is not taken."""
+    assert after("heartbeat", configured=1, held=entry(generation=1, version=(1 << 64) - 1)) == (1, (1 << 64) - 1)
+    assert after("restart", configured=5, kept=3) == (5, 0)
+
+
 @given(st.lists(ENTRIES, min_size=1, max_size=4))
 def test_every_order_of_arrival_ends_the_same(entries):
     """Whatever comes first, everybody ends with the same entry."""
@@ -49,46 +90,39 @@ def test_every_order_of_arrival_ends_the_same(entries):
         for each in order:
             if view.better(each):
                 view.put(each)
-        ends.add(view.rows())
+        ends.add((view.rows(), view.summary))
     assert len(ends) == 1
 
 
 # View
 
 
-def known(*entries):
-    view = View()
-    for each in entries:
+def test_a_view_says_what_changed_since():
+    """The latest first; nothing after its own mark; None for a mark of another memory, or one that never was."""
+    view = View(3)
+    marks = []
+    for each in (entry("a"), entry("b"), entry("a", version=2)):
         view.put(each)
-    return view
+        marks.append(view.mark)
+    assert [each.owner for each in view.since(marks[0])] == ["a", "b"]
+    assert view.since(marks[2]) == []
+    assert [view.since(mark) for mark in (0, marks[2] + 1, View(4).mark)] == [None] * 3
+    view.clear()
+    assert view.since(marks[0]) is None
+    assert View(1).mark == view.mark
+    assert view.summary == View().summary == 0
 
 
-@pytest.mark.parametrize(
-    ("caller", "sent", "wanted"),
-    [
-        ((), ["a", "me"], []),
-        ((entry("a", version=1),), ["me"], []),
-        ((entry("a", version=0),), ["a", "me"], []),
-        ((entry("a", version=2),), ["me"], ["a"]),
-        ((entry("a", version=1, address=9),), ["a", "me"], ["a"]),
-        ((entry("b"),), ["a", "me"], ["b"]),
-        ((entry("a"), entry("me")), ["me"], []),
-        ((entry("a"), entry("me", version=5)), ["me"], ["me"]),
-    ],
-)
-def test_an_exchange_sends_what_is_lacking_and_wants_what_is_newer(caller, sent, wanted):
-    """By digest alone: newer or missing entries go, older ones are wanted, ties of unequal hash do both."""
-    view = known(entry("a"), entry("me"))
-    send, want = view.compare(Digest(tuple(each.row for each in caller)), "me")
-    assert sorted(each.owner for each in send) == sent
-    assert want == wanted
-
-
-def test_everything_means_everything():
-    """A caller that asks for all entries gets them, whatever it knows already."""
-    view = known(entry("a"), entry("me"))
-    send, _ = view.compare(Digest(view.rows(), everything=True), "me")
-    assert {each.owner for each in send} == {"a", "me"}
+def test_the_tombstone_of_a_stranger_is_not_taken():
+    """Who never heard of a member need not learn that it left; of a known one it is taken, and off the summary."""
+    view = View()
+    assert not view.better(entry("a", status=LEFT))
+    view.put(entry("a"))
+    assert view.better(entry("a", status=LEFT, version=2))
+    view.put(entry("a", status=LEFT, version=2))
+    assert view.summary == 0
+    view.drop("a")
+    assert view.entries == {}
 
 
 def test_a_view_is_bounded():

@@ -476,6 +476,33 @@ def test_stop_is_silence_and_clear_wants_it(tmp_path):
     asyncio.run(run())
 
 
+def test_one_that_leaves_says_so_and_comes_back_as_another(tmp_path):
+    """Its word reaches the others before it is silent; started again on the same disk it is of the next generation."""
+
+    async def run():
+        async with cluster(tmp_path) as made:
+            one, two, three = made.nodes.values()
+            for node in (one, two, three):
+                for peer in made.nodes:
+                    if peer != node.core.name:
+                        assert await node.exchange(peer) is None
+            await two.leave()
+            assert two.state == "stopped"
+            assert [node.entries()["gossip-2"]["status"] for node in (one, three)] == [m.LEFT, m.LEFT]
+            with pytest.raises(ControlError, match="stopped"):
+                await two.leave()
+            with pytest.raises(ControlError, match="no other member"):
+                await one.exchange("gossip-2")
+            again = GossipMember(
+                made.config(SERVICES[1]), log=Log("x", "/dev/null"), metrics=Metrics(), dials=made.table
+            )
+            assert again.entries()["gossip-2"]["generation"] == 1_216_540_801
+            assert again.entries()["gossip-2"]["status"] == m.UP
+            await again.close()
+
+    asyncio.run(run())
+
+
 def test_connections_from_others_are_bounded(tmp_path, monkeypatch):
     """At the limit one more is closed at once, and when one goes there is room again."""
     monkeypatch.setattr(member, "INBOUND_MAX", 2)
@@ -610,7 +637,17 @@ def test_the_node_runs_at_once_unless_held(tmp_path):
             assert node.member.state == state
             assert node.port
             paths = {path for _, path in node.routes()}
-            assert paths >= {"/view", "/frames", "/exchange", "/round", "/heartbeat", "/ticks", "/stop", "/clear"}
+            assert paths >= {
+                "/view",
+                "/frames",
+                "/exchange",
+                "/round",
+                "/heartbeat",
+                "/ticks",
+                "/stop",
+                "/clear",
+                "/leave",
+            }
             await node.close()
 
     asyncio.run(run())

@@ -16,7 +16,7 @@ OWN = m.Entry("gossip-1", 0x0A010001, m.UP, 3, 1_216_540_800, 17)
 OTHER = m.Entry("lb-1", 0x0A018001, m.UP, 0, 1_216_540_800, 4)
 STATE = m.State((OTHER, OWN), ("gossip-3",))
 MESSAGES = [
-    m.Digest((OWN.row, OTHER.row), everything=True),
+    m.Digest((OWN.row, OTHER.row), 1 << 40 | 3, 1 << 40 | 9, 2 << 40 | 4, 0xABCDEF),
     STATE,
     m.Failed("gossip-3", 1_216_540_800, 9),
     m.Place(1, "gossip-3"),
@@ -93,7 +93,7 @@ def test_guard_bits_are_known_by_class():
     """Exactly the fields that decide how or whether a frame is read and checked are guards."""
     guards = {name for kind in WIRE.kinds for name, cls, _ in WIRE.fields(kind) if cls in GUARD_CLASSES}
     head = {"magic", "protocol", "type", "flags", "reserved", "length", "guard", "checksum"}
-    assert guards == head | {"everything", "rows", "replace", "entries", "wants", "digest"}
+    assert guards == head | {"rows", "replace", "everything", "entries", "wants", "digest"}
     assert ("address", FieldClass.ADDRESS, 32) in WIRE.fields("state")
 
 
