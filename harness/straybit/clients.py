@@ -13,7 +13,7 @@ import functools
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from boto3.session import Session
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["DEADLINE_S", "MODES", "PARSE", "S3", "Mode", "Reply"]
+__all__ = ["DEADLINE_S", "MODES", "PARSE", "S3", "Mode", "Reply", "S3Like"]
 
 DEADLINE_S = 1.0
 """How long a client waits for a connection, and for bytes: twice the servers' connect time-out."""
@@ -75,6 +75,22 @@ class Reply(msgspec.Struct, frozen=True):
     etag: str = ""
     body: bytes = b""
     noticed_by: str = ""
+
+
+class S3Like(Protocol):
+    """What a workload needs of a client; calls never raise for what the other side did."""
+
+    def create_bucket(self, bucket: str) -> Reply:
+        """PUT a bucket; one that is there already is fine."""
+
+    def put(self, bucket: str, key: str, body: bytes) -> Reply:
+        """PUT an object."""
+
+    def get(self, bucket: str, key: str) -> Reply:
+        """GET an object to its end."""
+
+    def close(self) -> None:
+        """Close connections."""
 
 
 class S3:

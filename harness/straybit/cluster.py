@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 import msgspec
 
 from straybit.control import Control, ControlError, View
+from straybit.driver import LIVE, Driver
 from straybit.observe import Observers
 from straybit.oracle import Originated
 from straybit.services import PROXY, Exit, Services
@@ -57,7 +59,7 @@ class Cluster:
     """A cluster with every link through `proxy`, and a control port for each service.
 
     `folder` holds `logs/<service>.ndjson`, and `logs/<service>.err` for what a process wrote to its standard streams.
-    Usable from several threads; close it, or use it as a context manager.
+    `serials` numbers its trials. Usable from several threads; close it, or use it as a context manager.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Cluster:
         proxy: ProxyServer,
         endpoints: Mapping[str, str],
         observers: Observers,
+        driver: Driver = LIVE,
     ) -> None:
         self.spec = spec
         self.topology = spec.topology
@@ -78,7 +81,9 @@ class Cluster:
         self.backend = backend
         self.proxy = proxy
         self.observers = observers
+        self.driver = driver
         self.trials: Trials | None = None
+        self.serials = itertools.count()
         self._services = services
         self._controls = dict(controls)
         self._endpoints = dict(endpoints)
@@ -168,7 +173,7 @@ class Cluster:
 
     def views(self, names: Iterable[str] | None = None) -> dict[str, View | ControlError]:
         """The view of each named service (default: each in service), looked at side by side."""
-        views = self.each(Control.view, names)
+        views = self.each(lambda control: control.view(), names)
         for view in views.values():
             if isinstance(view, View) and view.originated is not None:
                 self._known[view.name] = view.originated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from straybit.clients import S3, Reply
+from straybit.clients import Reply, S3Like
 from straybit.ledger import Ledger
 
 __all__ = ["BUCKET", "LedgerClient", "Stored"]
@@ -24,7 +24,7 @@ class Stored(msgspec.Struct, frozen=True):
 class LedgerClient:
     """Writes and reads objects of `bucket` by `s3`, and holds them against `ledger`; as thread-safe as both are."""
 
-    def __init__(self, s3: S3, ledger: Ledger, *, bucket: str = BUCKET) -> None:
+    def __init__(self, s3: S3Like, ledger: Ledger, *, bucket: str = BUCKET) -> None:
         self._s3 = s3
         self._ledger = ledger
         self._bucket = bucket

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 import msgspec
 
-__all__ = ["Load", "Sample", "Success"]
+__all__ = ["LiveLoad", "Load", "Sample", "Success", "width"]
 
 WIDTH = 4
 """Clients of a region for each request that fits into one deadline; more would only queue."""
@@ -35,51 +37,28 @@ class Success(msgspec.Struct, frozen=True):
         return self.ok / self.total if self.total else 0.0
 
 
-class Load:
+class Load(ABC):
     """Open-loop requests: each region has its rate, kept whether or not earlier requests have ended.
 
-    `request(region, number)` performs one and says whether it succeeded; it must return within `deadline_s`.
-    `rates` are requests per second by region, `clock` the run's clock in seconds.
+    Used as a context manager; `started_s` is when it was made, on the run's clock.
     What cannot start because every worker is busy counts as failed: the clients have given up waiting.
     """
 
-    def __init__(
-        self,
-        request: Callable[[str, int], bool],
-        *,
-        rates: Mapping[str, float],
-        deadline_s: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self._request = request
+    def __init__(self, rates: Mapping[str, float], clock: Callable[[], float]) -> None:
         self._rates = dict(rates)
         self._clock = clock
-        self._deadline_s = deadline_s
         self._samples: list[Sample] = []
         self._under_way: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._places = {r: threading.Semaphore(self._width(rate)) for r, rate in self._rates.items()}
-        self._pool = ThreadPoolExecutor(sum(map(self._width, self._rates.values())), "straybit-load")
-        self._pacers = [
-            threading.Thread(target=self._pace, args=(region,), name=f"straybit-load-{region}", daemon=True)
-            for region in self._rates
-        ]
         self.started_s = clock()
 
-    def _width(self, rate: float) -> int:
-        return max(4, int(WIDTH * rate * self._deadline_s))
+    @abstractmethod
+    def __enter__(self) -> Self:
+        """Begin."""
 
-    def __enter__(self) -> Load:
-        for pacer in self._pacers:
-            pacer.start()
-        return self
-
+    @abstractmethod
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for pacer in self._pacers:
-            pacer.join()
-        self._pool.shutdown(wait=True)
+        """Begin no more requests, and wait for those under way."""
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -111,6 +90,63 @@ class Load:
         """The highest share of success of any region in that stretch."""
         return max(self.success(region, since_s, until_s).share for region in self.regions)
 
+    def _began(self, region: str, number: int) -> float:
+        at_s = self._clock()
+        with self._lock:
+            self._under_way[region, number] = at_s
+        return at_s
+
+    def _ended(self, region: str, number: int, ok: bool) -> None:
+        with self._lock:
+            self._samples.append(Sample(region, self._under_way.pop((region, number)), ok))
+
+    def _given_up(self, region: str) -> None:
+        with self._lock:
+            self._samples.append(Sample(region, self._clock(), ok=False))
+
+
+def width(rate: float, deadline_s: float) -> int:
+    """Requests of a region that may be under way at a time."""
+    return max(4, int(WIDTH * rate * deadline_s))
+
+
+class LiveLoad(Load):
+    """Requests from threads. `request(region, number)` performs one and says whether it succeeded.
+
+    It must return within `deadline_s`.
+    `rates` are requests per second by region, `clock` the run's clock in seconds.
+    """
+
+    def __init__(
+        self,
+        request: Callable[[str, int], bool],
+        *,
+        rates: Mapping[str, float],
+        deadline_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(rates, clock)
+        self._request = request
+        self._stop = threading.Event()
+        widths = {region: width(rate, deadline_s) for region, rate in self._rates.items()}
+        self._places = {region: threading.Semaphore(wide) for region, wide in widths.items()}
+        self._pool = ThreadPoolExecutor(sum(widths.values()), "straybit-load")
+        self._pacers = [
+            threading.Thread(target=self._pace, args=(region,), name=f"straybit-load-{region}", daemon=True)
+            for region in self._rates
+        ]
+
+    def __enter__(self) -> Self:
+        for pacer in self._pacers:
+            pacer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for pacer in self._pacers:
+            pacer.join()
+        self._pool.shutdown(wait=True)
+
     def _pace(self, region: str) -> None:
         interval_s = 1 / self._rates[region]
         due = time.monotonic()
@@ -121,24 +157,16 @@ class Load:
             due += interval_s
 
     def _begin(self, region: str, number: int) -> None:
-        at_s = self._clock()
         if not self._places[region].acquire(blocking=False):
-            self._finished(Sample(region, at_s, ok=False))
+            self._given_up(region)
             return
-        with self._lock:
-            self._under_way[region, number] = at_s
-        self._pool.submit(self._perform, region, number, at_s)
+        self._began(region, number)
+        self._pool.submit(self._perform, region, number)
 
-    def _perform(self, region: str, number: int, at_s: float) -> None:
+    def _perform(self, region: str, number: int) -> None:
         ok = False
         try:
             ok = self._request(region, number)
         finally:
             self._places[region].release()
-            with self._lock:
-                del self._under_way[region, number]
-            self._finished(Sample(region, at_s, ok))
-
-    def _finished(self, sample: Sample) -> None:
-        with self._lock:
-            self._samples.append(sample)
+            self._ended(region, number, ok)

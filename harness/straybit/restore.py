@@ -11,12 +11,11 @@ No step is timed; each gate is waited for against what is left of one budget.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from typing import Literal, get_args
 
 import msgspec
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_result, wait_fixed
 
 from straybit.backends import BackendError
 from straybit.cluster import Cluster
@@ -24,6 +23,7 @@ from straybit.control import Control, ControlError, View
 from straybit.rollout import batches, servers
 from straybit.steady import NotSteadyError, wait_steady
 from straybit.views import disagreements
+from straybit.waiting import StopAt, Timepiece
 from straybit_nodes.topology import Kind, Service
 
 __all__ = ["Recovery", "RestoreError", "Restored", "Stage", "restore"]
@@ -76,7 +76,7 @@ def restore(
     """
     if recovery not in get_args(Recovery):
         raise ValueError(f"unknown recovery {recovery!r}; choose from {', '.join(get_args(Recovery))}")
-    log = _Stages(time.monotonic() + budget_s, on_stage)
+    log = _Stages(cluster.driver, budget_s, on_stage)
     try:
         match recovery:
             case "rolling":
@@ -94,23 +94,24 @@ def restore(
 class _Stages:
     """The stages so far, and what is left of the budget."""
 
-    def __init__(self, deadline: float, on_stage: Callable[[Stage], None]) -> None:
-        self._deadline = deadline
+    def __init__(self, clock: Timepiece, budget_s: float, on_stage: Callable[[Stage], None]) -> None:
+        self._clock = clock
+        self._deadline = clock.now() + budget_s
         self._on_stage = on_stage
         self.stages: list[Stage] = []
 
     @property
     def left_s(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
+        return max(0.0, self._deadline - self._clock.now())
 
     def stage(self, name: str, work: Callable[[], str]) -> None:
         """Run one stage; `work` answers with a note."""
-        began = time.monotonic()
+        began = self._clock.now()
         try:
             note, failure = work(), None
         except RestoreError as error:
             note, failure = str(error), error
-        stage = Stage(name, began, time.monotonic(), failure is None, note)
+        stage = Stage(name, began, self._clock.now(), failure is None, note)
         self.stages.append(stage)
         self._on_stage(stage)
         if failure is not None:
@@ -126,7 +127,8 @@ class _Stages:
         Retrying(
             retry=retry_if_result(bool),
             wait=wait_fixed(LOOK_EVERY_S),
-            stop=stop_after_delay(self.left_s),
+            stop=StopAt(self._clock, self._deadline),
+            sleep=self._clock.pause,
             retry_error_callback=give_up,
         )(amiss)
 
@@ -159,7 +161,10 @@ def _staged(cluster: Cluster, log: _Stages, batch: int, keep_state: frozenset[st
     names = [s.name for s in cluster.topology.services()]
     log.stage("stop all", lambda: _stop(cluster, names))
     log.stage("silence", lambda: _silence(cluster, log, names))
-    log.stage("clear all", lambda: _everywhere(cluster, Control.clear, [n for n in names if n not in keep_state]))
+    log.stage(
+        "clear all",
+        lambda: _everywhere(cluster, lambda control: control.clear(), [n for n in names if n not in keep_state]),
+    )
     log.stage("cleared", lambda: _cleared(cluster, names))
     resumed: list[Service] = []
     plan = list(batches(cluster.topology, batch))
@@ -175,7 +180,7 @@ def _stop(cluster: Cluster, names: list[str]) -> str:
     """Everybody, so whoever is out of service comes back first: it may have state on its disk."""
     absent = [name for name in names if not cluster.in_service(name)]
     _restart(cluster, absent)
-    _everywhere(cluster, Control.stop, names)
+    _everywhere(cluster, lambda control: control.stop(), names)
     return f"restarted first: {', '.join(absent)}" if absent else ""
 
 

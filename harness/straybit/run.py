@@ -1,20 +1,18 @@
 """What a scenario sees of the world: a cluster, a clock, clients, faults, recovery, and a journal to write into.
 
-This is the driver of live backends (`process`, `docker`): boto3 and tenacity live here, not in scenarios.
+Clients, waiting and concurrency are its cluster's driver's: boto3, tenacity and threads, or virtual time.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal
-
-import tenacity
+from functools import partial
+from typing import Literal, TypeVar
 
 from straybit import records
-from straybit.clients import DEADLINE_S, MODES, S3, Reply
+from straybit.clients import DEADLINE_S, MODES, Reply
 from straybit.cluster import Cluster
 from straybit.journal import Journal
 from straybit.ledger import Ledger
@@ -23,11 +21,12 @@ from straybit.load import Load, Sample
 from straybit.observe import HostWatch
 from straybit.restore import RestoreError, Stage, restore
 from straybit.trial import Trial
-from straybit.waiting import wait_until
 from straybit_faults.flip import Flip
 from straybit_nodes.topology import Kind
 
 __all__ = ["BIN_S", "Recovery", "Run", "Stored"]
+
+T = TypeVar("T")
 
 Recovery = Literal["none", "rolling", "staged"]
 BIN_S = 0.5
@@ -77,7 +76,7 @@ class Run:
 
     def watch_host(self) -> HostWatch:
         """A watch on the machine that runs all this, to be entered: what it says may spoil every verdict."""
-        return HostWatch()
+        return self.cluster.driver.watch_host()
 
     @property
     def started(self) -> float:
@@ -86,7 +85,11 @@ class Run:
 
     def wait_until(self, done: Callable[[], bool], within_s: float, *, every_s: float = 0.05) -> bool:
         """Whether `done` came true in time."""
-        return wait_until(done, within_s, every_s=every_s)
+        return self.cluster.driver.wait_until(done, within_s, every_s=every_s)
+
+    def together(self, *calls: Callable[[], T], at_once: int | None = None) -> tuple[T, ...]:
+        """Make all calls at the same time, or `at_once` of them; their answers in order. The first error is raised."""
+        return self.cluster.driver.together(calls, at_once=at_once)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -124,7 +127,7 @@ class Run:
         """A boto3 client in that mode, which talks to that balancer and keeps the ledger; made once and shared."""
         with self._lock:
             if (balancer, mode) not in self._clients:
-                s3 = S3(self.cluster.endpoint(balancer), MODES[mode])
+                s3 = self.cluster.driver.s3(self.cluster.endpoint(balancer), MODES[mode])
                 self._clients[balancer, mode] = LedgerClient(s3, self.ledger)
             return self._clients[balancer, mode]
 
@@ -151,24 +154,23 @@ class Run:
     def scan(self, keys: Iterable[tuple[str, str]]) -> tuple[Stored, ...]:
         """Read each (key, balancer) and hold it against the ledger; an error is tried again for `SCAN_S` seconds."""
 
-        def one(pair: tuple[str, str]) -> Stored:
-            retrying = tenacity.Retrying(
-                retry=tenacity.retry_if_result(lambda found: found.verdict == "error"),
-                wait=tenacity.wait_fixed(0.1),
-                stop=tenacity.stop_after_delay(SCAN_S),
-                retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-            )
-            found: Stored = retrying(self.get, pair[0], balancer=pair[1])
-            return found
+        def one(key: str, balancer: str) -> Stored:
+            found: list[Stored] = []
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            return tuple(pool.map(one, keys))
+            def read() -> bool:
+                found[:] = [self.get(key, balancer=balancer)]
+                return found[0].verdict != "error"
+
+            self.wait_until(read, SCAN_S, every_s=0.1)
+            return found[0]
+
+        return self.together(*(partial(one, *pair) for pair in keys), at_once=WORKERS)
 
     def load(self, request: Callable[[str, int], bool], *, per_storage: float) -> Load:
         """Open-loop requests in every region, `per_storage` a second for each of its storage nodes."""
         sizes = {r.name: r.servers for r in self.topology.regions}
         rates = {region: per_storage * servers for region, servers in sizes.items()}
-        return Load(request, rates=rates, deadline_s=DEADLINE_S, clock=self.now)
+        return self.cluster.driver.load(request, rates=rates, deadline_s=DEADLINE_S, clock=self.now)
 
     def record_samples(self, samples: Iterable[Sample]) -> None:
         """Put success by region and bin on record."""

@@ -123,10 +123,11 @@ def perform(
     Raises OSError where the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal(folder / "journal.ndjson")
+    journal = Journal(folder / "journal.ndjson", clock=backend.driver.now)
     try:
         with journal:
-            journal.write(_started_by(scenario, options, command, options.run_id or folder.name))
+            date = backend.driver.date()
+            journal.write(_started_by(scenario, options, command, options.run_id or folder.name, date))
             with on_record(journal, scenario.name):
                 _play(scenario, options, backend, folder, journal, progress)
     except BaseException:
@@ -156,8 +157,17 @@ def on_record(journal: Journal, what: str) -> Iterator[None]:
         journal.write(records.RunEnded())
 
 
-def started(scenario: str, *, command: str, id: str, backend: str, seed: int, **more: Any) -> records.RunStarted:  # noqa: ANN401 - members of the record
-    """The first line of a run's journal, as of now and here."""
+def started(  # `more` are members of the record
+    scenario: str,
+    *,
+    command: str,
+    id: str,
+    backend: str,
+    seed: int,
+    date: datetime | None = None,
+    **more: Any,  # noqa: ANN401
+) -> records.RunStarted:
+    """The first line of a run's journal, as of here and `date` (default: now)."""
     return records.RunStarted(
         straybit=version("straybit"),
         command=command,
@@ -166,7 +176,7 @@ def started(scenario: str, *, command: str, id: str, backend: str, seed: int, **
         backend=backend,
         seed=seed,
         run_id=id,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=(date or datetime.now(UTC)).isoformat(timespec="seconds"),
         machine=machine(),
         **more,
     )
@@ -214,7 +224,7 @@ def _play(
                 journal.write(records.LogLine(at_s=exit_.t - journal.start, service=exit_.service, what=what))
 
 
-def _started_by(scenario: Scenario, options: RunOptions, command: str, id: str) -> records.RunStarted:
+def _started_by(scenario: Scenario, options: RunOptions, command: str, id: str, date: datetime) -> records.RunStarted:
     replay = replay_line(scenario.name, options)
     return started(
         scenario.name,
@@ -222,6 +232,7 @@ def _started_by(scenario: Scenario, options: RunOptions, command: str, id: str) 
         id=id,
         backend=options.backend,
         seed=options.seed,
+        date=date,
         defences=tuple(sorted(options.names)),
         recovery=options.recovery,
         servers=sizes_of(options.topology),

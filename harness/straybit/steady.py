@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Collection
 
 import msgspec
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay
+from tenacity import RetryCallState, Retrying, retry_if_result
 
-from straybit.clients import S3, Reply
+from straybit.clients import MODES, Reply, S3Like
 from straybit.cluster import Cluster
 from straybit.ledger import payload
+from straybit.waiting import StopAt, Timepiece
 
 __all__ = ["NotSteadyError", "Steady", "probe_steady", "wait_steady"]
 
@@ -54,7 +54,8 @@ def wait_steady(
     `probe` replaces the reference cluster's; it answers with a line for everything that is missing.
     Raises NotSteadyError after `budget_s`.
     """
-    row = _Row(probe or (lambda: probe_steady(cluster, names)), probes, every_s)
+    clock = cluster.driver
+    row = _Row(probe or (lambda: probe_steady(cluster, names)), probes, every_s, clock)
 
     def give_up(_: RetryCallState) -> Steady:
         raise NotSteadyError(budget_s, row.missing)
@@ -62,7 +63,8 @@ def wait_steady(
     return Retrying(
         retry=retry_if_result(lambda steady: steady is None),
         wait=row.until_next,
-        stop=stop_after_delay(budget_s),
+        stop=StopAt(clock, clock.now() + budget_s),
+        sleep=clock.pause,
         retry_error_callback=give_up,
     )(row.probe)  # type: ignore[return-value]  # None is retried
 
@@ -80,8 +82,9 @@ def probe_steady(cluster: Cluster, names: Collection[str] | None = None) -> tupl
 class _Row:
     """Counts good probes in a row and keeps their spacing."""
 
-    def __init__(self, probe: Callable[[], tuple[str, ...]], wanted: int, every_s: float) -> None:
+    def __init__(self, probe: Callable[[], tuple[str, ...]], wanted: int, every_s: float, clock: Timepiece) -> None:
         self._probe = probe
+        self._clock = clock
         self._wanted = wanted
         self._every_s = every_s
         self._good: list[float] = []
@@ -89,7 +92,7 @@ class _Row:
         self.missing: tuple[str, ...] = ()
 
     def probe(self) -> Steady | None:
-        self._began = time.monotonic()
+        self._began = self._clock.now()
         missing = self._probe()
         if missing:
             self.missing = missing
@@ -98,18 +101,18 @@ class _Row:
         self._good.append(self._began)
         if len(self._good) < self._wanted:
             return None
-        return Steady(self._good[0], time.monotonic(), len(self._good))
+        return Steady(self._good[0], self._clock.now(), len(self._good))
 
     def until_next(self, _: RetryCallState) -> float:
-        return max(0.0, self._began + self._every_s - time.monotonic())
+        return max(0.0, self._began + self._every_s - self._clock.now())
 
 
 class _Prober:
     """Puts a new value through one balancer and gets it back."""
 
-    def __init__(self, balancer: str, url: str) -> None:
+    def __init__(self, balancer: str, s3: S3Like) -> None:
         self._balancer = balancer
-        self._s3 = S3(url)
+        self._s3 = s3
         self._numbers = itertools.count()
         self._bucket = False
         self._lock = threading.Lock()
@@ -139,5 +142,8 @@ class _Prober:
 
 
 def _put_and_get(cluster: Cluster, balancer: str) -> str:
-    prober = cluster.keep(f"steady:{balancer}", lambda: _Prober(balancer, cluster.endpoint(balancer)))
+    prober = cluster.keep(
+        f"steady:{balancer}",
+        lambda: _Prober(balancer, cluster.driver.s3(cluster.endpoint(balancer), MODES["today-default"])),
+    )
     return prober.probe()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +15,6 @@ from straybit.outcome import Outcome
 from straybit.steady import NotSteadyError, wait_steady
 from straybit.traffic import Answer, Traffic, quiet_step, traffic_for
 from straybit.verdict import Course, recorded
-from straybit.waiting import wait_until
 from straybit.witness import Witness
 from straybit_faults.client import ProxyError
 from straybit_faults.flip import Flip
@@ -29,8 +26,6 @@ QUIET_S = 1.0
 LOOK_EVERY_S = 0.02
 SENT_BUDGET_S = 5.0
 """For the message that a flip is aimed at to come by; beyond it the trial is INVALID."""
-
-_SERIAL = itertools.count()
 
 
 class TrialFailed(AssertionError):
@@ -76,16 +71,17 @@ class Trial:
         self.budgets = budgets_with(budgets or {})
         self.record: records.Trial | None = None
         self._cluster = cluster
+        self._clock = cluster.driver
         self._drive = drive
         self._given = traffic
         self._traffic = traffic
         self._steady = steady
-        serial = next(_SERIAL)
+        serial = next(cluster.serials)
         self._toxics = {f"t{serial}-{number}": toxic_of(flip, cluster.topology) for number, flip in enumerate(flips)}
         self._armed: list[tuple[str, str]] = []
         self._witness = Witness(cluster, self._toxics)
         self._course = Course(
-            start=time.monotonic() if start is None else start, budgets=self.budgets, title=title, replay=replay
+            start=self._clock.now() if start is None else start, budgets=self.budgets, title=title, replay=replay
         )
 
     # -- the phases ----------------------------------------------------------------------------------------
@@ -135,7 +131,7 @@ class Trial:
         """See the flips delivered and felt, and give what they did the quiet time to show."""
         if self.wait_delivered(SENT_BUDGET_S):
             self.wait_felt(self.budgets["detected"])
-            wait_until(lambda: bool(self.look()) and False, QUIET_S, every_s=QUIET_S / 5)
+            self._clock.wait_until(lambda: bool(self.look()) and False, QUIET_S, every_s=QUIET_S / 5)
 
     def revert(self) -> None:
         """Take every toxic away; safe to call twice. Raises the last ProxyError when one would not go."""
@@ -146,7 +142,7 @@ class Trial:
             except ProxyError as error:
                 failed = error
         self._armed.clear()
-        self._course.reverted = self._course.reverted or time.monotonic()
+        self._course.reverted = self._course.reverted or self._clock.now()
         if failed is not None:
             raise failed
 
@@ -202,7 +198,7 @@ class Trial:
                 self._witness.refresh()
             return self._witness.delivered
 
-        return wait_until(done, within_s, every_s=LOOK_EVERY_S)
+        return self._clock.wait_until(done, within_s, every_s=LOOK_EVERY_S)
 
     def unsent(self) -> tuple[Flip, ...]:
         """Flips that have found no message yet; asks the proxy."""
@@ -212,11 +208,11 @@ class Trial:
 
     def wait_felt(self, within_s: float) -> bool:
         """Whether every receiver shows that it took the flipped message in time."""
-        return wait_until(self._witness.all_felt, within_s, every_s=LOOK_EVERY_S)
+        return self._clock.wait_until(self._witness.all_felt, within_s, every_s=LOOK_EVERY_S)
 
     def wait_detected(self, within_s: float, by: str | None = None) -> bool:
         """Whether somebody (the defence `by`) noticed every flipped message in time."""
-        return wait_until(lambda: None not in self.noticed_after(by), within_s, every_s=LOOK_EVERY_S)
+        return self._clock.wait_until(lambda: None not in self.noticed_after(by), within_s, every_s=LOOK_EVERY_S)
 
     def noticed_after(self, by: str | None = None) -> tuple[float | None, ...]:
         """For each flip that was sent, seconds to its first detection (by the defence `by`); None: nobody noticed."""

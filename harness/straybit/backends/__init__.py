@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the warm parent imports this package and must stay small
     from straybit.cluster import Cluster
+    from straybit.driver import Driver
     from straybit_nodes.gossip.rules import Rules
     from straybit_nodes.topology import Topology
 
@@ -24,6 +25,10 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """As in `--backend`."""
+
+    @property
+    def driver(self) -> Driver:
+        """Time, clients and concurrency as its clusters have them."""
 
     def start(
         self,

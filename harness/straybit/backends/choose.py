@@ -10,7 +10,10 @@ from straybit.backends import Backend, BackendError
 
 __all__ = ["BACKENDS", "open_backend"]
 
-BACKENDS = {"process": "straybit.backends.process:ProcessBackend"}
+BACKENDS = {
+    "process": "straybit.backends.process:ProcessBackend",
+    "sim": "straybit.backends.sim:SimBackend",
+}
 
 
 @contextmanager

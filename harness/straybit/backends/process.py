@@ -21,6 +21,7 @@ from straybit.backends._wiring import HOST, Wiring, configs, ports_needed, share
 from straybit.backends.nursery import Nursery, NurseryError
 from straybit.cluster import Cluster, Spec
 from straybit.control import Control, ControlError
+from straybit.driver import LIVE
 from straybit.observe import Follower, Observation, Observers
 from straybit.services import PROXY, Exit
 from straybit_faults.client import ProxyError, ProxyServer
@@ -40,6 +41,7 @@ class ProcessBackend:
     """
 
     name = "process"
+    driver = LIVE
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

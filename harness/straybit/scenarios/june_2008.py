@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
@@ -70,8 +70,7 @@ class June:
 
     def load(self, writes: Iterable[Write]) -> None:
         """Several clients at a time perform `writes`, begun in their order."""
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(self.request, writes))
+        self.run.together(*(partial(self.request, write) for write in writes), at_once=CLIENTS)
 
     def request(self, write: Write) -> None:
         """A PUT in its mode; every third that is acknowledged is read back at once."""

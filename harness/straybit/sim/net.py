@@ -32,6 +32,7 @@ from straybit_nodes.topology import GENERATION, Kind, Service, Topology
 __all__ = ["SETTLE_EVENTS", "Host", "SimNet"]
 
 NEVER = float("inf")
+FRAMES_KEPT = 4096
 SETTLE_EVENTS = 200_000
 """Events that `settle` lets happen at most: far beyond what one exchange sets off, far below an endless storm."""
 
@@ -62,7 +63,7 @@ class _End:
 class Host:
     """One member and what survives its crashes. `up` False: nobody listens; `paused`: everything waits.
 
-    `frames` are those that came as bytes: when, and the CRC32C of all of it.
+    `frames` are the last that came as bytes, by number: when, from whom, of which kind, and the CRC32C of all of it.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Host:
         "calls",
         "core",
         "ends",
+        "framed",
         "frames",
         "generation",
         "heard",
@@ -98,13 +100,14 @@ class Host:
         self.heartbeats = 0
         self.left = 0
         self.heard = 0
-        self.frames: deque[tuple[float, str, int]] = deque(maxlen=4096)
+        self.framed = 0
+        self.frames: deque[tuple[int, float, str, str, int]] = deque(maxlen=FRAMES_KEPT)
         self.answers: dict[int, Callable[[int | None], None]] = {}
         self.over: dict[int, Callable[[str | None], None]] = {}
 
 
 class SimNet:
-    """All members of `topology`, not running yet. `now` is virtual seconds since the start.
+    """All members of `topology`, not running yet. `now` is virtual seconds, and begins at `start`.
 
     `ticks` False turns the members' timers off: rounds are stepped.
     `parts` are what every node is made of.
@@ -122,12 +125,14 @@ class SimNet:
         parts: Weak = SOUND,
         bytewise: bool = False,
         record: bool = False,
+        start: float = 0.0,
     ) -> None:
         self.topology = topology
         self.rules = rules
         self.defences = frozenset(defences)
         self.seed = seed
-        self.now = 0.0
+        self.now = start
+        self._start = start
         self.latency_s = weather.latency_s
         self.ticks = ticks
         self.parts = parts
@@ -233,6 +238,15 @@ class SimNet:
             host.core.heartbeat()
             self._carry_out(host)
 
+    def tick(self, name: str, *, on: bool) -> None:
+        """Turn a member's rounds and heartbeats on or off."""
+        self.hosts[name].core.tick(self.now, on=on)
+        self._carry_out(self.hosts[name])
+
+    def carry_out(self, name: str) -> None:
+        """Do what a member's core wants done; after a call to it from outside."""
+        self._carry_out(self.hosts[name])
+
     def crash(self, name: str) -> None:
         """SIGKILL: connections break, nobody listens."""
         host = self.hosts[name]
@@ -329,7 +343,7 @@ class SimNet:
                 generation=host.origin.generation + host.left,
                 heartbeats=host.heartbeats,
                 kept_generation=host.generation,
-                age_s=self.now,
+                age_s=self.now - self._start,
             )
         )
 
@@ -478,7 +492,8 @@ class SimNet:
             receipt.delivered = self.now
         for frame in found:
             peer.heard += 1
-            peer.frames.append((self.now, frame.kind, frame.crc))
+            peer.frames.append((peer.framed, self.now, frame.sender, frame.kind, frame.crc))
+            peer.framed += 1
             if far not in peer.ends:
                 continue
             if isinstance(frame, Bad):

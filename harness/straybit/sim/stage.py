@@ -171,7 +171,7 @@ class SimStage:
         for receipt in self.receipts():
             caller, _, callee = receipt.proxy.partition(":")
             frames = self.net.hosts[callee if receipt.direction is Direction.UP else caller].frames
-            times = [at for at, _, crc in frames if crc == receipt.crc]
+            times = [at for _, at, _, _, crc in frames if crc == receipt.crc]
             found |= {receipt.seq: times[0]} if times else {}
         return found
 

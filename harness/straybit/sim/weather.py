@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["CALM", "Weather"]
+__all__ = ["CALM", "FAIR", "Weather"]
 
 
 class Weather(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,3 +29,8 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CALM = Weather()
+"""What stepped trials have: nothing is drawn."""
+
+FAIR = Weather(jitter_s=0.002)
+"""What one machine is like. Without any jitter, two that ask a third at the same moment do so for ever,
+and neither ever has news for the other."""

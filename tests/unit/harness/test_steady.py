@@ -2,11 +2,16 @@
 
 import itertools
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from straybit import steady
+from straybit.driver import LIVE
 from straybit.steady import NotSteadyError, wait_steady
+
+NOBODY = SimpleNamespace(driver=LIVE)
+"""A cluster that nobody looks at."""
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def probed(monkeypatch):
 def test_five_good_probes_are_steady(probed):
     """Five good probes in a row are steady, and they began at least 100 ms apart."""
     made = probed(())
-    found = wait_steady(None)
+    found = wait_steady(NOBODY)
     assert len(made) == found.probes == 5
     assert found.since <= made[0]
     assert found.at >= made[-1]
@@ -40,7 +45,7 @@ def test_five_good_probes_are_steady(probed):
 def test_bad_probe_starts_the_row_again(probed):
     """A bad probe after four good ones makes five more necessary."""
     made = probed((), (), (), (), ("lb-1 is dead",), ())
-    found = wait_steady(None, every_s=0.001)
+    found = wait_steady(NOBODY, every_s=0.001)
     assert len(made) == 10
     assert made[4] < found.since <= made[5]
 
@@ -49,4 +54,4 @@ def test_what_is_missing_is_said(probed):
     """Who gives up says within which budget and what was missing."""
     probed(("a is held", "b is held", "c is held", "d is held"))
     with pytest.raises(NotSteadyError, match=r"not steady within 0.05 s: a is held; b is held; c is held and 1 more"):
-        wait_steady(None, budget_s=0.05, every_s=0.001)
+        wait_steady(NOBODY, budget_s=0.05, every_s=0.001)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from straybit import run as run_module
-from straybit import traffic
+from straybit import driver as driver_module
 from straybit.budgets import budgets_with
 from straybit.clients import Reply
+from straybit.driver import LIVE
 from straybit.journal import Journal
 from straybit.run import Run
 from straybit_nodes.topology import Topology
@@ -35,6 +35,7 @@ class FakeCluster:
 
     def __init__(self):
         self.topology = Topology()
+        self.driver = LIVE
         self.spec = type("Spec", (), {"seed": 3})()
         self.defences = frozenset()
 
@@ -74,8 +75,7 @@ def world(monkeypatch):
         def close(self):
             world.closed.append(self.endpoint)
 
-    monkeypatch.setattr(run_module, "S3", FakeS3)
-    monkeypatch.setattr(traffic, "S3", FakeS3)
+    monkeypatch.setattr(driver_module, "S3", FakeS3)
     return world
 
 

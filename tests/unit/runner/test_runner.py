@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from straybit.backends import BackendError
+from straybit.driver import LIVE
 from straybit.records import Verdict
 from straybit.runner import RunOptions, perform, run_id
 from straybit.scenarios import Scenario
@@ -15,6 +16,8 @@ from straybit_nodes.topology import Topology
 
 class Backend:
     """Starts clusters that nobody looks at."""
+
+    driver = LIVE
 
     def __init__(self, error=None):
         self.error = error

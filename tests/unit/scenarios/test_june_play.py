@@ -8,6 +8,7 @@ import pytest
 
 from straybit.budgets import budgets_with
 from straybit.clients import Reply
+from straybit.driver import LIVE
 from straybit.ledger import Ledger
 from straybit.ledger_client import Stored
 from straybit.records import Alarm, Error, FalseAlarm
@@ -42,6 +43,9 @@ class FakeRun:
 
     def now(self):
         return float(next(self._seconds))
+
+    def together(self, *calls, at_once=None):
+        return LIVE.together(calls, at_once=at_once)
 
     def record(self, record):
         self.told.append(record)

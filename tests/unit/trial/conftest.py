@@ -1,5 +1,6 @@
 """A cluster of thin air: what a trial asks of one, answered by fields that a test sets."""
 
+import itertools
 import time
 from functools import partial
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 
 from straybit import trial as trial_module
 from straybit.control import Entry, Frame, Frames, Health, NodeSilentError, Originated, View
+from straybit.driver import LIVE
 from straybit.observe import Observation
 from straybit_faults.client import ProxyError
 from straybit_faults.receipt import Receipt
@@ -102,9 +104,12 @@ class FakeControl:
 class FakeCluster:
     """Three gossip nodes; a test sets what they believe, log and do."""
 
+    driver = LIVE
+
     def __init__(self):
         self.topology = Topology.gossip_only(3)
         self.proxy = FakeProxy()
+        self.serials = itertools.count()
         self.dead = set()
         self.flows = True
         self.doubt = ()

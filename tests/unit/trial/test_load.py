@@ -5,7 +5,7 @@ import time
 
 import tenacity
 
-from straybit.load import Load
+from straybit.load import LiveLoad
 
 
 def settle(load, count):
@@ -19,7 +19,7 @@ def settle(load, count):
 
 def test_every_region_gets_its_requests():
     """Each region is asked by itself, and success is counted by region and by when a request began."""
-    with Load(
+    with LiveLoad(
         lambda region, _: region == "eu", rates={"eu": 200, "us": 200}, deadline_s=1, clock=time.monotonic
     ) as load:
         settle(load, 20)
@@ -34,7 +34,7 @@ def test_every_region_gets_its_requests():
 def test_a_slow_cluster_does_not_slow_the_clients():
     """Requests begin on time while earlier ones hang; those that find no client left have failed."""
     release = threading.Event()
-    with Load(lambda *_: release.wait(10), rates={"eu": 500}, deadline_s=0.001, clock=time.monotonic) as load:
+    with LiveLoad(lambda *_: release.wait(10), rates={"eu": 500}, deadline_s=0.001, clock=time.monotonic) as load:
         settle(load, 50)
         assert {s.ok for s in load.samples()} == {False}
         release.set()
@@ -46,6 +46,6 @@ def test_a_request_that_raises_has_failed_and_is_counted():
     def explode(*_):
         raise RuntimeError("boom")
 
-    with Load(explode, rates={"eu": 200}, deadline_s=1, clock=time.monotonic) as load:
+    with LiveLoad(explode, rates={"eu": 200}, deadline_s=1, clock=time.monotonic) as load:
         settle(load, 5)
     assert load.success("eu", 0, time.monotonic()).ok == 0

@@ -1,0 +1,243 @@
+"""The backend `sim`: scenarios, trials and restores as on processes, on virtual time."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from straybit import BitFlip
+from straybit.backends import BackendError
+from straybit.control import NodeRefusedError, NodeSilentError
+from straybit.outcome import Outcome
+from straybit.records import Verdict
+from straybit.restore import RestoreError, restore
+from straybit.scenarios import STORY
+from straybit.scenarios.scenario import Scenario
+from straybit.steady import _put_and_get as put_and_get
+from straybit.steady import wait_steady
+from straybit.trial import InvalidTrial
+from straybit_faults.client import ProxyError
+from straybit_nodes.defences import GROUPS
+from straybit_nodes.topology import Topology
+
+SIX = Topology.gossip_only(6)
+
+
+def scenario(play):
+    def expecting(run):
+        play(run)
+        run.expect("it came to its end", True)
+
+    return Scenario(name="mine", title="mine", incident="", plan=lambda *_: (), play=expecting)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_july_fails_undefended_as_published(play, seed):
+    """The scenario's own file collapses on virtual time, and every row of the published story comes true."""
+    result = play("july-2008", seed=seed)
+    assert result.verdict is Verdict.NOT_MET
+    (story,) = [table for table in result.tables if table.name == STORY]
+    assert [row for row in story.rows if row[1] != "yes"] == []
+    assert result.outcomes[Outcome.SPREAD] == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_july_is_met_with_the_defences_of_2008(play, seed):
+    """With checksums every flip is refused by name and every request succeeds."""
+    result = play("july-2008", defences="2008", seed=seed)
+    assert result.verdict is Verdict.MET
+    (fault,) = [trial for trial in result.trials if trial.kind == "fault"]
+    assert (fault.outcome, fault.detected_by) == (Outcome.DETECTED, ("gossip-crc",))
+
+
+def test_two_runs_of_a_seed_are_identical_to_the_byte(play, tmp_path):
+    """Journal, result and logs of a whole July are the same bytes; another seed's are not."""
+    for folder, seed in (("one", 5), ("two", 5), ("other", 6)):
+        play("july-2008", seed=seed, folder=folder)
+    one, two, other = (
+        {
+            str(path.relative_to(tmp_path / folder)): path.read_bytes()
+            for path in sorted((tmp_path / folder).rglob("*"))
+            if path.is_file() and path.suffix in {".ndjson", ".json"}
+        }
+        for folder in ("one", "two", "other")
+    )
+    assert len(one) == 21
+    assert one == two
+    assert one["journal.ndjson"] != other["journal.ndjson"]
+
+
+def test_june_says_in_one_line_what_sim_lacks(play):
+    """Requests are not carried as bytes, so June ends without a verdict, and names the backend that can."""
+    result = play("june-2008")
+    assert result.verdict is Verdict.NO_VERDICT
+    assert any("use --backend process" in reason for reason in result.reasons)
+
+
+def test_minutes_pass_in_a_moment(play):
+    """Waiting costs nothing: ten virtual minutes take no such time."""
+    began = time.monotonic()
+    seen = []
+
+    def wait(run):
+        run.wait_until(lambda: False, 600, every_s=60)
+        seen.append(run.now())
+
+    assert play(scenario(wait)).reasons == ()
+    assert seen[0] >= 600
+    assert time.monotonic() - began < 60
+
+
+def test_a_scenario_that_raises_in_one_of_several_tasks_is_on_record(play):
+    """An error in one of the calls that are made together is the scenario's, and ends in no verdict."""
+
+    def explode(run):
+        run.together(lambda: run.wait_until(lambda: False, 1), lambda: 1 / 0)
+
+    result = play(scenario(explode))
+    assert result.verdict is Verdict.NO_VERDICT
+    assert any("ZeroDivisionError" in reason for reason in result.reasons)
+
+
+def test_threads_are_refused_in_one_line(play):
+    """Virtual time has one thread: a scenario that waits in another is told what to say instead."""
+
+    def thread(run):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(run.wait_until, lambda: False, 1.0).result()
+
+    result = play(scenario(thread))
+    assert any("run.together" in reason for reason in result.reasons)
+
+
+def test_calls_together_overlap_in_virtual_time(play):
+    """Three waits of a second take one second together, and three when one is made at a time."""
+    took = []
+
+    def wait(run):
+        for at_once in (None, 1):
+            began = run.now()
+            calls = [lambda: run.wait_until(lambda: False, 1.0, every_s=0.5)] * 3
+            assert run.together(*calls, at_once=at_once) == (False, False, False)
+            took.append(run.now() - began)
+
+    play(scenario(wait))
+    assert took == pytest.approx([1.0, 3.0])
+
+
+def test_objects_are_there_to_read_and_absent_ones_are_absent(play):
+    """What was acknowledged is read back through every balancer of its region, and nothing else is."""
+    seen = []
+
+    def use(run):
+        run.create_buckets()
+        for balancer in run.balancers():
+            key = f"k-{balancer}"
+            assert run.put(key, b"some bytes", balancer=balancer).ok
+            seen.append(run.get(key, balancer=balancer).verdict)
+            seen.append(run.get("never written", balancer=balancer).reply.status)
+        seen.extend(stored.verdict for stored in run.scan([("k-lb-2", "lb-3"), ("k-lb-3", "lb-2")]))
+
+    assert play(scenario(use)).reasons == ()
+    assert seen == ["right", 404] * 3 + ["right", "right"]
+
+
+def test_a_user_s_own_test_runs_on_it(cluster):
+    """The README's example: a flipped version is refused by name, contained and recovered from."""
+    here = cluster(SIX, defences=GROUPS["2008"])
+    with here.trial(BitFlip("gossip-1:gossip-2", message="state", field="version", bit=62)) as trial:
+        trial.expect_detected(by="gossip-crc", within_s=2)
+    trial.expect_contained()
+    trial.expect_recovered(within_s=5)
+    trial.expect_outcome("DETECTED")
+
+
+def test_the_same_flip_spreads_undefended(cluster):
+    """Without defences the same flip is believed by everybody and sticks."""
+    here = cluster(SIX)
+    with here.trial(BitFlip("gossip-1:gossip-2", message="state", field="version", bit=62)) as trial:
+        pass
+    trial.expect_outcome("SPREAD")
+    assert trial.record.sticky
+    assert trial.record.blast_radius == 5
+
+
+def test_a_flip_that_finds_no_message_is_invalid(cluster):
+    """A kind of message that never comes leaves an invalid trial, as on processes."""
+    here = cluster(SIX)
+    with pytest.raises(InvalidTrial, match="no message came"):
+        with here.trial(BitFlip("gossip-1:gossip-2", message="failed", field="version", bit=1)):
+            pass
+
+
+@pytest.mark.parametrize("how", ["kill", "pause"])
+def test_a_clean_fault_recovers_and_the_server_comes_back(cluster, how):
+    """A crashed or paused server and no flip: requests succeed again in time, and the server is taken back."""
+    here = cluster()
+    for name in ("gossip-2", "storage-2"):
+        getattr(here, how)(name)
+    with pytest.raises(NodeSilentError):
+        here.control("gossip-2").view()
+    wait_steady(here, budget_s=5, probe=lambda: tuple(filter(None, (put_and_get(here, n) for n in here.endpoints()))))
+    for name in ("gossip-2", "storage-2"):
+        here.restart(name) if how == "kill" else here.unpause(name)
+    wait_steady(here, budget_s=5)
+    assert here.driver.wait_until(here.prove_clean, 5)
+
+
+def test_a_staged_restore_goes_through_every_gate(cluster):
+    """Stop, silence, clear, batches, regions: each stage holds on a sound cluster."""
+    here = cluster()
+    restored = restore(here, "staged", budget_s=15)
+    assert all(stage.ok for stage in restored.stages)
+    assert [stage.name for stage in restored.stages][:4] == ["stop all", "silence", "clear all", "cleared"]
+    assert here.prove_clean()
+
+
+def test_one_that_keeps_its_state_is_caught_at_the_gate(cluster):
+    """A node that was not cleared is named, and nothing is resumed."""
+    here = cluster()
+    with pytest.raises(RestoreError, match="gossip-3 still remembers") as caught:
+        restore(here, "staged", budget_s=15, keep_state=["gossip-3", "storage-3"])
+    assert "gossip-3" in caught.value.culprits
+    assert here.control("gossip-1").healthz().state == "stopped"
+
+
+def test_stopped_nodes_serve_nobody_and_running_ones_are_not_cleared(cluster):
+    """A stopped balancer answers no request; clearing a running node is refused with 409."""
+    here = cluster()
+    with pytest.raises(NodeRefusedError, match="409"):
+        here.control("gossip-1").clear()
+    for service in here.topology.services():
+        here.control(service.name).stop()
+    with pytest.raises(Exception, match="503"):
+        wait_steady(here, budget_s=1)
+
+
+def test_there_is_one_virtual_time(backend):
+    """A second cluster at the same time is refused; after the first is closed, time goes on from where it was."""
+    first = backend.start(SIX)
+    with pytest.raises(BackendError, match="runs already"):
+        backend.start(SIX)
+    backend.driver.pause(10)
+    first.close()
+    left = backend.driver.now()
+    with backend.start(SIX) as second:
+        assert second.driver.now() >= left >= 10
+
+
+def test_a_link_that_carries_no_bytes_is_refused(cluster):
+    """A flip in a request is no flip that never comes: it is refused before anything is armed."""
+    here = cluster()
+    with pytest.raises(ProxyError, match="use --backend process"):
+        here.trial(BitFlip("lb-1:storage-1", message="request", field="body", bit=1)).begin()
+
+
+def test_logs_are_left_as_real_nodes_leave_them(cluster, tmp_path):
+    """Each service has a log file, and a refused frame is a line in its receiver's."""
+    here = cluster(SIX, defences=GROUPS["2008"], folder=tmp_path)
+    with here.trial(BitFlip("gossip-1:gossip-2", message="state", field="version", bit=62)):
+        pass
+    here.close()
+    assert {path.stem for path in (tmp_path / "logs").iterdir()} == {f"gossip-{n}" for n in range(1, 7)}
+    assert '"event":"refused"' in (tmp_path / "logs" / "gossip-2.ndjson").read_text()
