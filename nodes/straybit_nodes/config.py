@@ -28,6 +28,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     `gossip_listen` is where a balancer takes gossip, since members dial it as well; None for every other kind.
     `held` starts it silent: it listens, but neither gossips nor serves requests until the control port says resume.
     `ticks` False turns its gossip and heartbeat timers off: rounds are stepped through the control port.
+    `access_key` and `secret_key` are what a storage node verifies clients' signatures with; without them it takes any.
     `log` is a file that structured lines are appended to; None is standard output.
     """
 
@@ -45,4 +46,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     held: bool = True
     ticks: bool = True
+    access_key: str = ""
+    secret_key: str = ""
     log: str | None = None

@@ -31,6 +31,8 @@ DEFENCES: dict[str, Defence] = {
     for d in (
         Defence("content-checksum", "storage", DefenceKind.REFUSES, "the client's digests against the body"),
         Defence("read-verify", "storage", DefenceKind.REFUSES, "stored bytes against their checksum on every read"),
+        Defence("scrub", "storage", DefenceKind.REFUSES, "stored bytes against their checksum, all the time"),
+        Defence("replica-compare", "coordinator", DefenceKind.REFUSES, "two holders' copies on every read"),
         Defence("gossip-crc", "gossip", DefenceKind.REFUSES, "a CRC32C over every gossip message (July's action d)"),
         Defence("entry-digest", "gossip", DefenceKind.REFUSES, "the owner's own keyed digest of its entry, end to end"),
         Defence("value-bounds", "gossip", DefenceKind.REFUSES, "an impossible jump of generation or version"),

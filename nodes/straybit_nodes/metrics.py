@@ -16,6 +16,7 @@ class Metrics:
     `requests` (code): HTTP requests answered, by status.
     `checksum_requests`, `checksum_rejected`: requests that carried a digest of their body,
     and those of them that got a 400 with an integrity code.
+    `quarantined`: stored files that were found damaged and moved aside; `mended`: keys brought to holders lacking them.
     `exchanges` (result: ok, failed), `slot_seconds` (work: gossip, tell, verify, request): a member's talking.
     `frames` (direction, kind): gossip frames.
     """
@@ -26,6 +27,8 @@ class Metrics:
         self.requests = self._counter("requests", "HTTP requests answered.", "code")
         self.checksum_requests = self._counter("checksum_requests", "Requests that carried a digest.")
         self.checksum_rejected = self._counter("checksum_rejected", "Of those, answered 400 with an integrity code.")
+        self.quarantined = self._counter("quarantined", "Stored files found damaged and moved aside.")
+        self.mended = self._counter("mended", "Keys brought to holders that lacked them.")
         self.exchanges = self._counter("exchanges", "Gossip exchanges that ended.", "result")
         self.slot_seconds = self._counter("slot_seconds", "Seconds that slots were held.", "work")
         self.frames = self._counter("frames", "Gossip frames.", "direction", "kind")

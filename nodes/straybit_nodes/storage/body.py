@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import ClientPayloadError, web
 
-from straybit_nodes.storage.chunked import decode
+from straybit_nodes.storage.chunked import Signatures, decode
 from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.request import MAX_BODY
 
@@ -30,23 +30,29 @@ class Bodies:
         self._idle_s = idle_s
 
     @asynccontextmanager
-    async def read(self, request: web.BaseRequest) -> AsyncIterator[tuple[bytes, dict[str, str]]]:
-        """The body of a PUT without its aws-chunked framing, and its trailers, while the block lasts.
+    async def read(
+        self, request: web.BaseRequest, limit: int = MAX_BODY, signed: Signatures | None = None
+    ) -> AsyncIterator[tuple[bytes, dict[str, str]]]:
+        """A body of at most `limit` bytes without its aws-chunked framing, and its trailers, while the block lasts.
 
-        Raises S3Error MissingContentLength, EntityTooLarge, SlowDown, IncompleteBody, RequestTimeout, InvalidArgument.
+        `signed` verifies the framing's signatures, where the request says that it has them.
+
+        Raises S3Error MissingContentLength, EntityTooLarge, SlowDown, IncompleteBody, RequestTimeout, InvalidArgument,
+        MalformedTrailerError, SignatureDoesNotMatch.
         """
         decoded = _decoded_length(request)
         if decoded is None:
             if request.content_length is None:
                 raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.")
-            async with self.raw(request, request.content_length, MAX_BODY) as body:
+            async with self.raw(request, request.content_length, limit) as body:
                 yield body, {}
             return
-        if decoded > MAX_BODY:
-            raise S3Error("EntityTooLarge", f"Your upload exceeds {MAX_BODY} bytes.")
+        if decoded > limit:
+            raise S3Error("EntityTooLarge", f"Your upload exceeds {limit} bytes.")
         size = decoded if request.content_length is None else request.content_length
-        async with self.raw(request, size, MAX_BODY + FRAMING) as framed:
-            yield decode(framed, decoded)
+        async with self.raw(request, size, limit + FRAMING) as framed:
+            signs = request.headers.get("x-amz-content-sha256", "").startswith("STREAMING-AWS4-")
+            yield decode(framed, decoded, signed if signs else None)
 
     @asynccontextmanager
     async def raw(self, request: web.BaseRequest, size: int, limit: int) -> AsyncIterator[bytes]:
@@ -55,7 +61,7 @@ class Bodies:
         Raises S3Error EntityTooLarge, SlowDown, IncompleteBody, RequestTimeout.
         """
         if size > limit:
-            raise S3Error("EntityTooLarge", f"Your upload exceeds {MAX_BODY} bytes.")
+            raise S3Error("EntityTooLarge", f"Your upload exceeds {limit} bytes.")
         if size > self._free:
             raise S3Error("SlowDown", "Please reduce your request rate.")
         self._free -= size
@@ -79,7 +85,7 @@ class Bodies:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
                 total += len(part)
                 if total > limit:
-                    raise S3Error("EntityTooLarge", f"Your upload exceeds {MAX_BODY} bytes.")
+                    raise S3Error("EntityTooLarge", f"Your upload exceeds {limit} bytes.")
                 parts.append(part)
         except TimeoutError:
             raise S3Error("RequestTimeout", "Your socket connection was not read from within the time-out.") from None

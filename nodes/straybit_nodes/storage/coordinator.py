@@ -7,6 +7,9 @@ A read asks two holders, and another one for each that fails or is slow: the new
 and a key is absent only if two holders say so.
 Any two holders share one with the two that acknowledged a write, so a read sees it.
 An unanswered write may be there or not.
+With `replica-compare` a read also wants two holders to agree on the version they both have:
+where they do not, it is what two of three have, or an error.
+What a holder missed, lost or has otherwise is told to `on_divergence`, and mended by `mend` (see mender).
 
 Buckets are held by every node of the region. A change to one, and a look at one that is not known here,
 want a majority; a bucket known here is taken at its word,
@@ -23,24 +26,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar
 
+import msgspec
+
+from straybit_nodes.storage.agreement import conflict, contents, unlike
 from straybit_nodes.storage.errors import S3Error
+from straybit_nodes.storage.gathering import Gathering
 from straybit_nodes.storage.listing import MAX_KEYS, ListQuery, Page, Summary, cut, merge
+from straybit_nodes.storage.parts import home
 from straybit_nodes.storage.placement import holders, quorum
 from straybit_nodes.storage.record import Record, make_stamp
 from straybit_nodes.storage.replica import Replica, ReplicaError
 
-__all__ = ["DEADLINE_S", "HEDGE_S", "Coordinator"]
+__all__ = ["Coordinator"]
 
-T = TypeVar("T")
-
-DEADLINE_S = 0.85
-"""For all legs of one request without its data: below the balancer's 0.95 s, itself below the client's 1 s."""
-HEDGE_S = 0.3
-"""A holder that has not answered a read after this is no longer waited for alone: another one is asked as well."""
-RATE = 8 * 1024 * 1024
-"""Bytes per second that a deadline allows for besides."""
 _PULLS = 8
 """Times a list asks for more records to fill one page; a shorter page is sound, and a longer wait is not."""
 
@@ -48,7 +47,9 @@ _PULLS = 8
 class Coordinator:
     """Carries out requests at `replicas`, all of this region, the own one (`node`) among them.
 
-    `order` sorts replicas for reading: those that are likely to answer first.
+    `order` sorts replicas for reading: those that are likely to answer first. `compare` is `replica-compare`.
+    `on_divergence` is told (bucket, key) of what holders do not all have alike,
+    `on_conflict` (bucket, key, why) of holders that have the same version with other bytes.
     Every method raises S3Error ServiceUnavailable when too few replicas did their part in time.
     """
 
@@ -57,24 +58,29 @@ class Coordinator:
         node: str,
         replicas: Iterable[Replica],
         *,
+        compare: bool = False,
         order: Callable[[Sequence[str]], Sequence[str]] = tuple,
         now_ns: Callable[[], int] = time.time_ns,
+        on_divergence: Callable[[str, str], None] = lambda _bucket, _key: None,
+        on_conflict: Callable[[str, str, str], None] = lambda _bucket, _key, _why: None,
     ) -> None:
         self._node = node
         self._replicas = {replica.node: replica for replica in replicas}
         self._order = order
         self._now_ns = now_ns
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._compare = compare
+        self._on_divergence = on_divergence
+        self._on_conflict = on_conflict
+        self._legs = Gathering()
 
     @property
     def busy(self) -> int:
         """Legs that are under way."""
-        return len(self._tasks)
+        return self._legs.busy
 
     async def idle(self) -> None:
         """Wait until no leg is under way; each has a deadline of its own."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._legs.idle()
 
     async def stamp(self, bucket: str, key: str) -> str:
         """A stamp for a new version of `key`, newer than any this node knows of."""
@@ -92,11 +98,13 @@ class Coordinator:
     async def find(self, bucket: str, key: str) -> Record | None:
         """The newest record of an object; None when absent or deleted."""
         holding = self._holders(bucket, key)
-        found = await self._gather(
-            [partial(self._replicas[name].find, bucket, key) for name in holding], quorum(holding)
-        )
-        newest = _newest(found)
-        return None if newest is None or newest.deleted else newest
+        answers = await self._legs.first([partial(self._look, name, bucket, key) for name in holding], quorum(holding))
+        newest = self._newest_of(answers)
+        if newest is None or newest.deleted:
+            return None
+        if self._compare and (why := conflict(newest, answers)):
+            newest, _ = await self._agreed(newest, why)
+        return newest
 
     async def fetch(self, bucket: str, key: str) -> tuple[Record, bytes] | None:
         """The newest version of an object and its data; None when absent or deleted.
@@ -115,23 +123,57 @@ class Coordinator:
 
         calls: list[Callable[[], Awaitable[tuple[str, Record | None]]]] = [first]
         calls += [partial(self._look, name, bucket, key) for name in holding[1:]]
-        answers = await self._gather(calls, quorum(holding))
-        newest = _newest(record for _, record in answers)
+        answers = await self._legs.first(calls, quorum(holding))
+        newest = self._newest_of(answers)
         if newest is None or newest.deleted:
             return None
         having = [name for name, record in answers if record is not None and record.stamp == newest.stamp]
-        for name in having:
-            if name in fetched:
-                return fetched[name]
-        return await self._fetch_from([*having, *(n for n in holding if n not in having)], newest)
+        got = next((fetched[name] for name in having if name in fetched), None)
+        if got is None:
+            got = await self._fetch_from([*having, *(n for n in holding if n not in having)], newest)
+        if self._compare and (why := conflict(got[0], answers) or unlike(got[0], got[1])):
+            got = await self._agreed(got[0], why)
+        return got
+
+    async def survey(self, bucket: str, key: str) -> dict[str, Record | None]:
+        """What each holder that answers has of an object, part or bucket: delete markers among them."""
+        holding = self._holders(bucket, key) if key else self._everyone()
+        return dict(await self._legs.all([partial(self._look, name, bucket, key) for name in holding]))
+
+    def holders(self, bucket: str, key: str) -> tuple[str, ...]:
+        """The names of those that hold an object or part, with an empty key a bucket."""
+        return self._holders(bucket, key) if key else self._everyone()
+
+    async def copy(self, record: Record, sources: Sequence[str], targets: Sequence[str]) -> None:
+        """Bring a version as it is from the first of `sources` that has it sound to each of `targets`.
+
+        Raises S3Error ServiceUnavailable, ReplicaError, TimeoutError.
+        """
+        data = b""
+        if record.key and not record.deleted:
+            record, data = await self._fetch_from(sources, record)
+        for name in targets:
+            await self._legs.bounded(self._replicas[name].put(record, data), len(data))
+
+    async def settle(self, record: Record) -> None:
+        """Write what most holders have of a version that they have differently, as a version just after it.
+
+        Raises S3Error ServiceUnavailable when no two agree.
+        """
+        right, data = await self._agreed(record, "")
+        stamp = make_stamp(0, self._node, right.stamp)
+        await self.write(msgspec.structs.replace(right, stamp=stamp), data)
 
     async def bucket(self, name: str) -> Record | None:
         """The bucket's record, None when there is none."""
-        own = await self._own.find(name, "")
+        try:
+            own = await self._own.find(name, "")
+        except ReplicaError:
+            own = None
         if own is not None and not own.deleted:
             return own
         everyone = self._everyone()
-        found = await self._gather(
+        found = await self._legs.first(
             [partial(self._replicas[node].find, name, "") for node in everyone], _majority(everyone)
         )
         newest = _newest(found)
@@ -139,6 +181,11 @@ class Coordinator:
             return None
         await self._own.put(newest, b"")
         return newest
+
+    async def need_bucket(self, name: str) -> None:
+        """Raise S3Error NoSuchBucket unless there is one of that name."""
+        if await self.bucket(name) is None:
+            raise S3Error("NoSuchBucket", "The specified bucket does not exist")
 
     async def write_bucket(self, record: Record) -> None:
         """Keep a bucket's record, or its delete marker, at a majority of the region."""
@@ -148,7 +195,7 @@ class Coordinator:
     async def buckets(self) -> tuple[Record, ...]:
         """Every bucket there is, by name."""
         everyone = self._everyone()
-        lists = await self._gather([self._replicas[node].buckets for node in everyone], _majority(everyone))
+        lists = await self._legs.first([self._replicas[node].buckets for node in everyone], _majority(everyone))
         newest: dict[str, Record] = {}
         for record in (record for found in lists for record in found):
             known = newest.get(record.bucket)
@@ -163,7 +210,7 @@ class Coordinator:
         after, more = query.after, True
         for _ in range(_PULLS):
             calls = [partial(self._replicas[node].scan, bucket, query.prefix, after, MAX_KEYS) for node in everyone]
-            batches = await self._gather(calls, max(1, len(everyone) - 1), all_at_once=True)
+            batches = await self._legs.first(calls, max(1, len(everyone) - 1), all_at_once=True)
             merged = merge(batches)
             items += merged
             more = any(batch.more for batch in batches)
@@ -178,7 +225,7 @@ class Coordinator:
         return self._replicas[self._node]
 
     def _holders(self, bucket: str, key: str) -> tuple[str, ...]:
-        return self._sorted(holders(self._replicas, bucket, key))
+        return self._sorted(holders(self._replicas, *home(bucket, key)))
 
     def _everyone(self) -> tuple[str, ...]:
         return self._sorted(tuple(sorted(self._replicas)))
@@ -187,6 +234,31 @@ class Coordinator:
         """Own first: it costs no leg; then those that are likely to answer."""
         return tuple(sorted(self._order(names), key=lambda name: name != self._node))
 
+    def _newest_of(self, answers: Sequence[tuple[str, Record | None]]) -> Record | None:
+        """The newest record; that some holder has it not is told."""
+        newest = _newest(record for _, record in answers)
+        if newest is not None and any(record is None or record.stamp != newest.stamp for _, record in answers):
+            self._on_divergence(newest.bucket, newest.key)
+        return newest
+
+    async def _agreed(self, record: Record, why: str) -> tuple[Record, bytes]:
+        """The bytes that two holders have of one version, whatever another one has.
+
+        Raises S3Error ServiceUnavailable when no two agree.
+        """
+        if why:
+            self._on_conflict(record.bucket, record.key, why)
+            self._on_divergence(record.bucket, record.key)
+        holding = self._holders(record.bucket, record.key)
+        found = await self._legs.all(
+            [partial(self._replicas[name].fetch, record.bucket, record.key) for name in holding], record.size
+        )
+        same = [got for got in found if got is not None and got[0].stamp == record.stamp and not unlike(*got)]
+        for got in same:
+            if sum(contents(other[0]) == contents(got[0]) for other in same) >= quorum(holding):
+                return got
+        raise S3Error("ServiceUnavailable", "The replicas do not agree; please try again.")
+
     async def _look(self, node: str, bucket: str, key: str) -> tuple[str, Record | None]:
         return node, await self._replicas[node].find(bucket, key)
 
@@ -194,7 +266,7 @@ class Coordinator:
         """The data of `newest` or of something newer still, from the first of `names` that has it."""
         for name in names:
             try:
-                got = await self._bounded(self._replicas[name].fetch(newest.bucket, newest.key), newest.size)
+                got = await self._legs.bounded(self._replicas[name].fetch(newest.bucket, newest.key), newest.size)
             except (ReplicaError, TimeoutError):
                 continue
             if got is not None and got[0].stamp >= newest.stamp and not got[0].deleted:
@@ -202,59 +274,16 @@ class Coordinator:
         raise S3Error("ServiceUnavailable", "No replica could give the data.")
 
     async def _write(self, record: Record, data: bytes, nodes: Sequence[str], need: int) -> None:
-        calls = [partial(self._replicas[name].put, record, data) for name in nodes]
-        await self._gather(calls, need, all_at_once=True, size=len(data))
+        calls = [partial(self._put, name, record, data) for name in nodes]
+        await self._legs.first(calls, need, all_at_once=True, size=len(data))
 
-    async def _gather(
-        self, calls: Sequence[Callable[[], Awaitable[T]]], need: int, *, all_at_once: bool = False, size: int = 0
-    ) -> list[T]:
-        """The first `need` answers to `calls`; another call is begun for each that fails or is slow.
-
-        Calls that are not needed any more run on to their own end.
-        """
-        deadline = asyncio.timeout(DEADLINE_S + size / RATE)
-        waiting = list(calls)
-        pending: set[asyncio.Task[T]] = set()
-        answers: list[T] = []
-        wanted = len(calls) if all_at_once else need
+    async def _put(self, node: str, record: Record, data: bytes) -> None:
+        """One holder's part of a write; what it misses is told, also when nobody waits for it any more."""
         try:
-            async with deadline:
-                while len(answers) < need:
-                    while waiting and len(pending) + len(answers) < wanted:
-                        pending.add(self._begin(waiting.pop(0), size))
-                    if len(pending) + len(answers) < need:
-                        raise S3Error("ServiceUnavailable", "Too few replicas answered; please try again.")
-                    done, pending = await asyncio.wait(
-                        pending, timeout=HEDGE_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    answers += [task.result() for task in done if not _failed(task)]
-                    wanted += 0 if done else 1
-        except TimeoutError:
-            raise S3Error("ServiceUnavailable", "Too few replicas answered in time; please try again.") from None
-        return answers
-
-    def _begin(self, call: Callable[[], Awaitable[T]], size: int) -> asyncio.Task[T]:
-        task = asyncio.ensure_future(self._bounded(call(), size))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[T]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at, so that a leg nobody waits for any more is not reported as lost
-
-    async def _bounded(self, call: Awaitable[T], size: int) -> T:
-        async with asyncio.timeout(DEADLINE_S + size / RATE):
-            return await call
-
-
-def _failed(task: asyncio.Task[T]) -> bool:
-    """Whether a replica failed. Raises what is nobody's fault but ours."""
-    error = task.exception()
-    if error is not None and not isinstance(error, ReplicaError | TimeoutError):
-        raise error
-    return error is not None
+            await self._replicas[node].put(record, data)
+        except (ReplicaError, asyncio.CancelledError):
+            self._on_divergence(record.bucket, record.key)
+            raise
 
 
 def _newest(records: Iterable[Record | None]) -> Record | None:

@@ -23,9 +23,19 @@ class Findings:
         self._metrics.detections.labels(defence).inc()
         self._log.write("refused", defence=defence, method=method, target=target, code=code, why=why)
 
-    def damage_at_rest(self, bucket: str, key: str, why: str) -> None:
-        """Stored bytes were not what was stored."""
-        self.refused("read-verify", "GET", target_of(bucket, key), why)
+    def damage_at_rest(self, defence: str, bucket: str, key: str, why: str) -> None:
+        """Stored bytes were not what was stored: `read-verify` or `scrub` found it."""
+        self._metrics.quarantined.inc()
+        self.refused(defence, "GET", target_of(bucket, key), why)
+
+    def conflict(self, bucket: str, key: str, why: str) -> None:
+        """Holders have other bytes of the same version."""
+        self.refused("replica-compare", "GET", target_of(bucket, key), why)
+
+    def mended(self, bucket: str, key: str) -> None:
+        """A key was brought to holders that lacked it."""
+        self._metrics.mended.inc()
+        self._log.write("mended", target=target_of(bucket, key))
 
     def damaged_leg(self, method: str, target: str, why: str) -> None:
         """The reply of a replica did not have its checksum."""

@@ -27,6 +27,7 @@ import msgspec
 from straybit_nodes.dial import DialTable
 from straybit_nodes.http1 import HttpError, Reply, talk
 from straybit_nodes.storage.listing import Batch
+from straybit_nodes.storage.parts import home, is_parts, split_part_key
 from straybit_nodes.storage.record import Record, RecordError
 from straybit_nodes.storage.replica import ReplicaError
 from straybit_nodes.storage.request import MAX_BODY
@@ -104,10 +105,12 @@ class RemoteReplica:
         reply = await self._call("GET", target_of(bucket, key))
         return None if reply.status == 404 else (self._record(reply, bucket, key), reply.body)
 
-    async def scan(self, bucket: str, prefix: str, after: str, limit: int) -> Batch:
+    async def scan(self, bucket: str, prefix: str, after: str, limit: int, *, partial: bool = False) -> Batch:
         """See Replica."""
-        query = f"?list-type=2&prefix={quote(prefix, safe='')}&start-after={quote(after, safe='')}&max-keys={limit}"
-        return self._json(await self._call("GET", target_of(bucket, "") + query), Batch)
+        kind = "uploads" if is_parts(bucket) else "list-type=2"
+        query = f"?{kind}&prefix={quote(prefix, safe='')}&start-after={quote(after, safe='')}&max-keys={limit}"
+        query += "&partial" if partial else ""
+        return self._json(await self._call("GET", target_of(home(bucket, "")[0], "") + query), Batch)
 
     async def buckets(self) -> tuple[Record, ...]:
         """See Replica."""
@@ -163,7 +166,10 @@ class RemoteReplica:
 
 
 def target_of(bucket: str, key: str) -> str:
-    """The request target of an object or bucket; each byte outside A-Z a-z 0-9 - . _ ~ / quoted."""
+    """The request target of an object, part or bucket; each byte outside A-Z a-z 0-9 - . _ ~ / quoted."""
+    if is_parts(bucket):
+        name, upload, number = split_part_key(key)
+        return f"{target_of(home(bucket, key)[0], name)}?partNumber={number}&uploadId={upload}"
     return f"/{bucket}/{quote(key, safe='/')}" if key else f"/{bucket}"
 
 

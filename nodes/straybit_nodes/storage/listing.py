@@ -1,4 +1,4 @@
-"""ListObjectsV2 as pure functions: several nodes' records merged, cut into one page.
+"""Lists of objects as pure functions: several nodes' records merged, cut into one page.
 
 Each node answers with a `Batch`: its records in order of key, delete markers among them, from a point on.
 A key beyond the last key of a batch that was cut may be missing from it,
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from straybit_nodes.storage.errors import S3Error
 
-__all__ = ["MAX_KEYS", "Batch", "ListQuery", "Page", "Summary", "cut", "merge", "parse_list"]
+__all__ = ["MAX_KEYS", "Batch", "ListQuery", "Page", "Summary", "cut", "merge", "parse_list", "parse_marked"]
 
 MAX_KEYS = 1000
 
@@ -31,16 +31,20 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One node's records after a point, in order of key; `more` says that it was cut."""
+    """One node's records after a point, in order of key; `more` says that it was cut.
+
+    `partial` says that there are records which the node cannot read.
+    """
 
     items: tuple[Summary, ...]
     more: bool
+    partial: bool = False
 
 
 class ListQuery(msgspec.Struct, frozen=True):
     """A list request. Keys after `after` are wanted, but none under `listed`, a common prefix of the page before.
 
-    `token` is the continuation token as it came.
+    `token` is the continuation token as it came, `start_after` the key that a list begins behind, or its marker.
     """
 
     prefix: str
@@ -51,38 +55,45 @@ class ListQuery(msgspec.Struct, frozen=True):
     token: str
     start_after: str
     url_encoding: bool
+    owner: bool = False
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page; `next_token` is empty at the end."""
+    """One page; `next_token` and `next_marker`, its form for clients that know no tokens, are empty at the end."""
 
     contents: tuple[Summary, ...]
     prefixes: tuple[str, ...]
     next_token: str
+    next_marker: str = ""
 
 
-def parse_list(query: dict[str, str]) -> ListQuery:
-    """Read the query of a list request. Raises S3Error InvalidArgument."""
-    try:
-        max_keys = int(query.get("max-keys", MAX_KEYS))
-    except ValueError:
-        max_keys = -1
-    if max_keys < 0:
-        raise S3Error("InvalidArgument", "max-keys must be a number from 0 up.")
-    if query.get("encoding-type", "url") != "url":
-        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+def parse_list(query: Mapping[str, str]) -> ListQuery:
+    """Read the query of ListObjectsV2. Raises S3Error InvalidArgument."""
     token = query.get("continuation-token", "")
     start_after = query.get("start-after", "")
     after, listed = _read_token(token) if token else (start_after, "")
     return ListQuery(
         query.get("prefix", ""),
         query.get("delimiter", ""),
-        min(max_keys, MAX_KEYS),
+        _max_keys(query),
         after,
         listed,
         token,
         start_after,
-        "encoding-type" in query,
+        _url_encoding(query),
+        query.get("fetch-owner", "").lower() == "true",
+    )
+
+
+def parse_marked(query: Mapping[str, str], marker: str) -> ListQuery:
+    """Read the query of a list that goes on behind a key or common prefix, which it calls `marker`.
+
+    Raises S3Error InvalidArgument.
+    """
+    after, delimiter = query.get(marker, ""), query.get("delimiter", "")
+    listed = after if delimiter and after.endswith(delimiter) else ""
+    return ListQuery(
+        query.get("prefix", ""), delimiter, _max_keys(query), after, listed, "", after, _url_encoding(query)
     )
 
 
@@ -120,7 +131,23 @@ def cut(items: Iterable[Summary], query: ListQuery, *, more: bool) -> Page:
                 contents.append(item)
         last = item.key
     more = more and query.max_keys > 0
-    return Page(tuple(contents), tuple(prefixes), _make_token(last, listed) if more else "")
+    if not more:
+        return Page(tuple(contents), tuple(prefixes), "")
+    marker = listed if listed and last.startswith(listed) else last
+    return Page(tuple(contents), tuple(prefixes), _make_token(last, listed), marker)
+
+
+def _max_keys(query: Mapping[str, str]) -> int:
+    text = query.get("max-keys") or str(MAX_KEYS)
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**31):
+        raise S3Error("InvalidArgument", "max-keys must be a number from 0 up to 2147483647.")
+    return min(int(text), MAX_KEYS)
+
+
+def _url_encoding(query: Mapping[str, str]) -> bool:
+    if query.get("encoding-type", "url") != "url":
+        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+    return "encoding-type" in query
 
 
 def _common(key: str, query: ListQuery) -> str:

@@ -12,7 +12,18 @@ import struct
 import google_crc32c
 import msgspec
 
-__all__ = ["TRAILER", "Damaged", "Record", "RecordError", "crc", "footer", "make_stamp", "parse_footer", "stamp_time_s"]
+__all__ = [
+    "TRAILER",
+    "Damaged",
+    "Quarantined",
+    "Record",
+    "RecordError",
+    "crc",
+    "footer",
+    "make_stamp",
+    "parse_footer",
+    "stamp_time_s",
+]
 
 _MAGIC = b"straybt1"
 TRAILER = struct.Struct(">II8s")
@@ -21,6 +32,10 @@ _RECORD_LIMIT = 64 * 1024
 
 class Damaged(Exception):
     """Stored bytes are not what was stored; the message says which."""
+
+
+class Quarantined(Damaged):
+    """They were found damaged before, and were moved aside."""
 
 
 class RecordError(ValueError):
@@ -32,7 +47,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `stamp` orders versions: the largest is the newest. `crc` is the CRC32C of the stored data.
     `etag` is the hex MD5 of the data, without quotes.
-    `checksums` maps an algorithm to base64 as the client announced it.
+    `checksums` maps an algorithm to base64 as the client announced it; `composite` ones are made of the checksums
+    of an upload's parts, and end in `-PARTS` as the etag does.
     `headers` are sent back with the object: content type, encoding and the like, and `x-amz-meta-*`.
     """
 
@@ -45,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     crc: int = 0
     headers: dict[str, str] = {}
     checksums: dict[str, str] = {}
+    composite: bool = False
 
     def encode(self) -> bytes:
         """As JSON."""

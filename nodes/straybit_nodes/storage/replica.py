@@ -6,7 +6,8 @@ import asyncio
 from typing import Protocol
 
 from straybit_nodes.storage.listing import Batch
-from straybit_nodes.storage.record import Damaged, Record
+from straybit_nodes.storage.parts import is_parts, part_key, split_part_key
+from straybit_nodes.storage.record import Damaged, Quarantined, Record
 from straybit_nodes.storage.store import Store
 
 __all__ = ["LocalReplica", "Replica", "ReplicaError"]
@@ -36,8 +37,8 @@ class Replica(Protocol):
     async def fetch(self, bucket: str, key: str) -> tuple[Record, bytes] | None:
         """The newest record with its data."""
 
-    async def scan(self, bucket: str, prefix: str, after: str, limit: int) -> Batch:
-        """Up to `limit` records after `after`, delete markers among them."""
+    async def scan(self, bucket: str, prefix: str, after: str, limit: int, *, partial: bool = False) -> Batch:
+        """Up to `limit` records after `after`, delete markers among them; a `partial` list where nothing else is."""
 
     async def buckets(self) -> tuple[Record, ...]:
         """Every bucket's record, delete markers among them."""
@@ -47,7 +48,8 @@ class LocalReplica:
     """The node's own store; writes and long reads run in a thread.
 
     `verify` compares stored bytes with their checksum on every read (`read-verify`);
-    `on_damage` is told (bucket, key, why) when they differ, and the read fails here.
+    `on_damage` is told (bucket, key, why) when they differ, once; the file goes to quarantine and the read fails here.
+    Parts of an upload go when the delete marker of the upload comes.
     """
 
     def __init__(self, node: str, store: Store, *, verify: bool, on_damage: DamageReport) -> None:
@@ -59,16 +61,16 @@ class LocalReplica:
     async def put(self, record: Record, data: bytes) -> None:
         """See Replica."""
         try:
-            await asyncio.to_thread(self.store.put, record, data)
+            await asyncio.to_thread(self._put, record, data)
         except OSError as error:
             raise ReplicaError(f"the disk refused: {error}") from error
 
     async def find(self, bucket: str, key: str) -> Record | None:
         """See Replica."""
         try:
-            return self.store.find(bucket, key) if key else self.store.bucket(bucket)
+            return self.store.find(bucket, key)
         except Damaged as error:
-            raise self._damaged(bucket, key, error) from error
+            raise ReplicaError(f"damaged: {error}") from error
 
     async def fetch(self, bucket: str, key: str) -> tuple[Record, bytes] | None:
         """See Replica."""
@@ -76,28 +78,47 @@ class LocalReplica:
         if record is None or record.deleted:
             return None if record is None else (record, b"")
         try:
-            if record.size <= _INLINE:
+            if record.size <= _INLINE and not self.store.disk.slow:
                 return self.store.read(bucket, key, verify=self._verify)
             return await asyncio.to_thread(self.store.read, bucket, key, verify=self._verify)
+        except Quarantined as error:
+            raise ReplicaError(f"damaged: {error}") from error
         except Damaged as error:
-            raise self._damaged(bucket, key, error) from error
+            if await asyncio.to_thread(self.store.quarantine, bucket, key, record.stamp):
+                self._on_damage(bucket, key, str(error))
+            raise ReplicaError(f"damaged: {error}") from error
         except OSError as error:
             raise ReplicaError(f"the disk refused: {error}") from error
 
-    async def scan(self, bucket: str, prefix: str, after: str, limit: int) -> Batch:
+    async def scan(self, bucket: str, prefix: str, after: str, limit: int, *, partial: bool = False) -> Batch:
         """See Replica."""
         try:
-            return self.store.list(bucket, prefix, after, limit)
+            return self.store.list(bucket, prefix, after, limit, skip_unreadable=partial)
         except Damaged as error:
-            raise self._damaged(bucket, "", error) from error
+            raise ReplicaError(f"damaged: {error}") from error
 
     async def buckets(self) -> tuple[Record, ...]:
         """See Replica."""
         return self.store.buckets()
 
-    def _damaged(self, bucket: str, key: str, error: Damaged) -> ReplicaError:
-        self._on_damage(bucket, key, str(error))
-        return ReplicaError(f"damaged: {error}")
+    def _put(self, record: Record, data: bytes) -> None:
+        if is_parts(record.bucket):
+            key, upload, number = split_part_key(record.key)
+            begun = part_key(key, upload, 0)
+            if number and self._is_over(record.bucket, begun):
+                return
+            self.store.put(record, data)
+            if record.deleted and not number:
+                self.store.drop(record.bucket, begun[:-5], keep=begun)
+            return
+        self.store.put(record, data)
+
+    def _is_over(self, bucket: str, begun: str) -> bool:
+        try:
+            known = self.store.find(bucket, begun)
+        except Damaged:
+            return False
+        return known is not None and known.deleted
 
 
 class DamageReport(Protocol):

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from straybit_nodes.storage.calls import Answer
 from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.legs import CRC_HEADER, RECORD_HEADER, leg_crc, pack_record, unpack_record
+from straybit_nodes.storage.parts import stored_name
 from straybit_nodes.storage.record import Record, RecordError
 from straybit_nodes.storage.replica import LocalReplica, ReplicaError
-from straybit_nodes.storage.request import Operation, S3Request
-from straybit_nodes.storage.service import Answer
+from straybit_nodes.storage.request import parse_target
 
 __all__ = ["LegRefused", "ReplicaService"]
 
@@ -32,38 +33,40 @@ class ReplicaService:
         self._local = local
         self._checksums = checksums
 
-    async def handle(
-        self, method: str, target: str, request: S3Request, headers: Mapping[str, str], body: bytes
-    ) -> Answer:
-        """Answer one leg: `request` is what method and raw target say; `headers` are looked up in lower case."""
+    async def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Answer one leg, of this method and raw target; `headers` are looked up in lower case."""
         text = headers.get(RECORD_HEADER, "")
         if self._checksums and headers.get(CRC_HEADER) != leg_crc(f"{method} {target}", text, body):
             raise LegRefused("BadDigest", "The leg does not have its checksum.")
+        named, key, query = parse_target(target)
+        bucket, key = stored_name(named, key, query)
         try:
             if method in {"PUT", "DELETE"}:
-                await self._local.put(unpack_record(text, request.bucket, request.key), body)
+                await self._local.put(unpack_record(text, bucket, key), body)
                 answer = Answer(200)
             else:
-                answer = await self._read(method, request)
+                answer = await self._read(method, bucket, key, query)
             return self._sealed(answer, f"{method} {target}")
         except RecordError as error:
             raise S3Error("InvalidRequest", f"The leg's record is refused: {error}") from error
         except ReplicaError as error:
             raise S3Error("InternalError", str(error)) from error
 
-    async def _read(self, method: str, request: S3Request) -> Answer:
+    async def _read(self, method: str, bucket: str, key: str, query: Mapping[str, str]) -> Answer:
         local = self._local
-        if request.operation is Operation.LIST_BUCKETS:
+        if not bucket:
             return _answer(body=msgspec.json.encode(await local.buckets()))
-        if request.operation is Operation.LIST_OBJECTS:
-            query = request.query
+        if not key and method == "GET":
             limit = min(_number(query.get("max-keys", "")), _SCAN_LIMIT)
-            batch = await local.scan(request.bucket, query.get("prefix", ""), query.get("start-after", ""), limit)
+            prefix, after = query.get("prefix", ""), query.get("start-after", "")
+            batch = await local.scan(bucket, prefix, after, limit, partial="partial" in query)
             return _answer(body=msgspec.json.encode(batch))
         if method == "HEAD":
-            record = await local.find(request.bucket, request.key)
+            record = await local.find(bucket, key)
             return _answer(record, status=404 if record is None else 200)
-        got = await local.fetch(request.bucket, request.key)
+        if method != "GET":
+            raise S3Error("MethodNotAllowed", f"No leg has the method {method}.")
+        got = await local.fetch(bucket, key)
         return _answer(status=404) if got is None else _answer(got[0], body=got[1])
 
     def _sealed(self, answer: Answer, subject: str) -> Answer:

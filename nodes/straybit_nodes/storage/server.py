@@ -6,26 +6,32 @@ import asyncio
 import hmac
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
 
 from straybit_nodes.config import NodeConfig
-from straybit_nodes.control import Ask, ControlError, Routes, control_routes
+from straybit_nodes.control import ControlError, Routes, control_routes
 from straybit_nodes.dial import DialTable
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
 from straybit_nodes.storage.body import Bodies
+from straybit_nodes.storage.calls import Answer
 from straybit_nodes.storage.coordinator import Coordinator
-from straybit_nodes.storage.digests import Announced, announced, check
 from straybit_nodes.storage.errors import S3Error, error_xml
 from straybit_nodes.storage.findings import Findings
+from straybit_nodes.storage.front import Front
+from straybit_nodes.storage.host import Clock, host_routes
 from straybit_nodes.storage.legs import TOKEN_HEADER, Places, RemoteReplica
-from straybit_nodes.storage.replica import LocalReplica
+from straybit_nodes.storage.mender import Mender
+from straybit_nodes.storage.replica import LocalReplica, Replica
 from straybit_nodes.storage.replicas import LegRefused, ReplicaService
-from straybit_nodes.storage.request import Operation, S3Request, parse_request
-from straybit_nodes.storage.service import Answer, S3Service
+from straybit_nodes.storage.request import MAX_BODY, parse_request
+from straybit_nodes.storage.scrub import Scrubber
+from straybit_nodes.storage.service import S3Service
+from straybit_nodes.storage.sigv4 import Credentials
 from straybit_nodes.storage.store import Store
 from straybit_nodes.storage.suspects import Suspects
 from straybit_nodes.topology import Kind
@@ -69,16 +75,38 @@ class StorageNode:
         suspects = Suspects(time.monotonic)
         self._findings = Findings(log, metrics, suspects)
         self._store = Store(Path(config.data_dir))
+        self._clock = Clock()
         self._checksums = "content-checksum" in config.defences
         name = config.service.name
         local = LocalReplica(
-            name, self._store, verify="read-verify" in config.defences, on_damage=self._findings.damage_at_rest
+            name, self._store, verify="read-verify" in config.defences, on_damage=partial(self._damaged, "read-verify")
         )
-        others = [self._remote(number, member, dials) for number, member in self._others()]
-        self._coordinator = Coordinator(name, [local, *others], order=suspects.order)
-        self._service = S3Service(self._coordinator)
-        self._replicas = ReplicaService(local, checksums=self._checksums)
+        replicas: tuple[Replica, ...] = (
+            local,
+            *(self._remote(number, member, dials) for number, member in self._others()),
+        )
+        self._coordinator = Coordinator(
+            name,
+            replicas,
+            compare="replica-compare" in config.defences,
+            order=suspects.order,
+            now_ns=self._clock.now_ns,
+            on_divergence=self._diverged,
+            on_conflict=self._findings.conflict,
+        )
+        self._mender = Mender(name, self._coordinator, replicas, self._store, on_mended=self._findings.mended)
+        self._scrubber = Scrubber(self._store, partial(self._damaged, "scrub"))
         self._bodies = Bodies()
+        service = S3Service(self._coordinator, checksums=self._checksums)
+        self._front = Front(
+            service,
+            self._bodies,
+            checksums=self._checksums,
+            credentials=Credentials(config.access_key, config.secret_key) if config.access_key else None,
+            now_ns=self._clock.now_ns,
+            on_refused=self._refused,
+        )
+        self._replicas = ReplicaService(local, checksums=self._checksums)
         self._listener = HttpListener(self._handle)
         self._state = "held"
         self._inflight = 0
@@ -111,8 +139,7 @@ class StorageNode:
         """What the control port obeys."""
         return {
             **control_routes(self._config.service.name, self),
-            ("GET", "/objects"): self._objects,
-            ("POST", "/rot"): self._rot,
+            **host_routes(self._store, self._clock, self._scrubber, self._mender),
         }
 
     def view(self) -> dict[str, Any]:
@@ -134,6 +161,8 @@ class StorageNode:
         if self._state != "stopped":
             self._state = "stopped"
             self._log.write("state", state="stopped")
+        await self._mender.stop()
+        await self._scrubber.stop()
         try:
             async with asyncio.timeout(_END_S):
                 await self._silent.wait()
@@ -141,6 +170,13 @@ class StorageNode:
         except TimeoutError:
             self._log.write("error", why=f"{self._inflight} requests were still under way {_END_S} s after the stop")
         await self._beside.stop()
+
+    def _diverged(self, bucket: str, key: str) -> None:
+        self._mender.note(bucket, key)
+
+    def _damaged(self, defence: str, bucket: str, key: str, why: str) -> None:
+        self._findings.damage_at_rest(defence, bucket, key, why)
+        self._mender.note(bucket, key)
 
     async def clear(self) -> None:
         """See Controlled. Objects are kept: only what gossip said is forgotten."""
@@ -155,6 +191,9 @@ class StorageNode:
             self._state = "running"
             self._log.write("state", state="running")
             await self._beside.start()
+            self._mender.start()
+            if "scrub" in self._config.defences:
+                self._scrubber.start()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = secrets.token_hex(8)
@@ -185,42 +224,19 @@ class StorageNode:
         if self._inflight > _INFLIGHT_MAX:
             raise S3Error("SlowDown", "Please reduce your request rate.")
         token = request.headers.get(TOKEN_HEADER)
-        parsed = parse_request(request.method, request.raw_path)
         if token is not None:
-            return await self._answer_leg(request, parsed, token)
-        if parsed.operation is Operation.PUT_OBJECT:
-            return await self._put(request, parsed)
-        return await self._service.handle(parsed, request.headers)
+            return await self._answer_leg(request, token)
+        return await self._front.answer(request, parse_request(request.method, request.raw_path))
 
-    async def _answer_leg(self, request: web.BaseRequest, parsed: S3Request, token: str) -> Answer:
+    async def _answer_leg(self, request: web.BaseRequest, token: str) -> Answer:
         if not hmac.compare_digest(token.encode(errors="replace"), self._config.token.encode()):
             raise S3Error("AccessDenied", "Access Denied")
         try:
             if request.method != "PUT":
-                return await self._replicas.handle(request.method, request.raw_path, parsed, request.headers, b"")
-            async with self._bodies.read(request) as (body, _):
-                return await self._replicas.handle("PUT", request.raw_path, parsed, request.headers, body)
+                return await self._replicas.handle(request.method, request.raw_path, request.headers, b"")
+            async with self._bodies.raw(request, request.content_length or 0, MAX_BODY) as body:
+                return await self._replicas.handle("PUT", request.raw_path, request.headers, body)
         except LegRefused as error:
-            self._refused(request, error)
-            raise
-
-    async def _put(self, request: web.BaseRequest, parsed: S3Request) -> Answer:
-        expected = self._announced(request)
-        async with self._bodies.read(request) as (body, trailers):
-            try:
-                checksums = check(body, expected, trailers)
-            except S3Error as error:
-                self._refused(request, error)
-                raise
-            return await self._service.put(parsed, request.headers, body, checksums)
-
-    def _announced(self, request: web.BaseRequest) -> Announced:
-        """The digests to hold the body against: none with `content-checksum` off, as early in 2008."""
-        if not self._checksums:
-            return Announced()
-        try:
-            return announced(request.headers)
-        except S3Error as error:
             self._refused(request, error)
             raise
 
@@ -247,20 +263,6 @@ class StorageNode:
             on_failure=self._findings.failed_leg,
             on_damage=self._findings.damaged_leg,
         )
-
-    async def _objects(self, _: Ask) -> object:
-        return [
-            {"bucket": r.bucket, "key": r.key, "size": r.size, "etag": r.etag, "stamp": r.stamp}
-            for r in self._store.objects()
-        ]
-
-    async def _rot(self, ask: Ask) -> object:
-        bucket, key, offset, bit = ask.text("bucket"), ask.text("key"), ask.number("offset"), ask.number("bit")
-        try:
-            before, after = self._store.rot(bucket, key, offset, bit)
-        except LookupError as error:
-            raise ControlError(404, str(error)) from None
-        return {"before": before, "after": after}
 
 
 def _response(answer: Answer, request_id: str) -> web.Response:

@@ -89,7 +89,7 @@ class Lone:
 
 
 @contextmanager
-def run_lone(folder, *, defences=GROUPS["all"], held=False):
+def run_lone(folder, *, defences=GROUPS["all"], held=False, **config):
     """Run a lone storage node over `folder` in a thread."""
     log = folder / "node.ndjson"
     service = Service("storage-1", Kind.STORAGE, "eu", 1, 0x0A010001)
@@ -104,6 +104,7 @@ def run_lone(folder, *, defences=GROUPS["all"], held=False):
         defences=tuple(sorted(defences)),
         held=held,
         log=str(log),
+        **config,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -145,6 +146,6 @@ def bare(tmp_path):
 
 @pytest.fixture
 def lone_with(tmp_path):
-    """Start a lone node with the defences that are named."""
+    """Start a lone node with the defences that are named, and what its configuration is to say besides."""
     with ExitStack() as stack:
-        yield lambda defences: stack.enter_context(run_lone(tmp_path, defences=frozenset(defences)))
+        yield lambda defences, **config: stack.enter_context(run_lone(tmp_path, defences=frozenset(defences), **config))

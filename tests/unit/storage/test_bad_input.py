@@ -82,7 +82,7 @@ def test_rubbish_is_answered_400(node, rubbish):
         (head("PUT", "/photos/" + "k" * 1025, "Content-Length: 1"), b"x", 400, b"KeyTooLongError"),
         (head("PUT", "/photos/%80", "Content-Length: 1"), b"x", 400, b"InvalidURI"),
         (head("PUT", "/UPPER/k", "Content-Length: 1"), b"x", 400, b"InvalidBucketName"),
-        (head("GET", "/photos?continuation-token=x"), b"", 400, b"InvalidArgument"),
+        (head("GET", "/photos?list-type=2&continuation-token=x"), b"", 400, b"InvalidArgument"),
         (head("PATCH", "/photos/k"), b"", 405, b"MethodNotAllowed"),
     ],
 )

@@ -111,15 +111,21 @@ def test_a_body_of_any_size_comes_back(s3, size):
 
 
 def test_what_is_not_offered_is_not_done(s3):
-    """A copy, multipart and a crc64nvme are refused by name, and leave nothing behind."""
-    s3.put_object(Bucket="photos", Key="k", Body=b"x")
-    assert code_of(s3.copy_object, Bucket="photos", Key="copy", CopySource="photos/k") == "NotImplemented"
-    assert code_of(s3.create_multipart_upload, Bucket="photos", Key="parts") == "NotImplemented"
-    assert (
-        code_of(s3.put_object, Bucket="photos", Key="c", Body=b"x", ChecksumCRC64NVME="AAAAAAAAAAA=")
-        == "NotImplemented"
-    )
-    assert [item["Key"] for item in s3.list_objects_v2(Bucket="photos")["Contents"]] == ["k"]
+    """Encryption, tags and access lists are refused by name, and leave nothing behind."""
+    refused = [{"ServerSideEncryption": "AES256"}, {"Tagging": "a=b"}, {"WebsiteRedirectLocation": "/x"}]
+    for unknown in refused:
+        assert code_of(s3.put_object, Bucket="photos", Key="k", Body=b"x", **unknown) == "NotImplemented"
+    assert code_of(s3.get_bucket_acl, Bucket="photos") == "NotImplemented"
+    assert s3.list_objects_v2(Bucket="photos")["KeyCount"] == 0
+
+
+def test_a_crc64nvme_is_verified_stored_and_given_back(s3):
+    """The checksum that newer clients prefer counts as any other; botocore sends it when it is told the value."""
+    right, wrong = "rosUhgp5mIg=", "rosUhgp5mIk="  # of 123456789, the catalogue's check value
+    put = s3.put_object(Bucket="photos", Key="k", Body=b"123456789", ChecksumCRC64NVME=right)
+    assert put["ChecksumCRC64NVME"] == right
+    assert code_of(s3.put_object, Bucket="photos", Key="k", Body=b"x", ChecksumCRC64NVME=wrong) == "BadDigest"
+    assert s3.head_object(Bucket="photos", Key="k", ChecksumMode="ENABLED")["ChecksumCRC64NVME"] == right
 
 
 def test_damage_behind_the_node_is_found_by_the_client(bare):

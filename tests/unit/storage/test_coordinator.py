@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from straybit_nodes.storage import coordinator as module
+from straybit_nodes.storage import gathering
 from straybit_nodes.storage.coordinator import Coordinator
 from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.listing import Batch, Summary, parse_list
@@ -61,8 +62,8 @@ class Fake:
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch):
     """A replica that hangs costs hundredths of a second."""
-    monkeypatch.setattr(module, "DEADLINE_S", 0.06)
-    monkeypatch.setattr(module, "HEDGE_S", 0.02)
+    monkeypatch.setattr(gathering, "DEADLINE_S", 0.15)
+    monkeypatch.setattr(gathering, "HEDGE_S", 0.02)
 
 
 def region(*modes):
