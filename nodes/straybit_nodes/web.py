@@ -62,3 +62,5 @@ class HttpListener:
         if self._web is not None:
             self._web.pre_shutdown()
             await self._web.shutdown(_CLOSE_AFTER_S)
+            await asyncio.sleep(0)
+            await self._web.shutdown(0)  # what was accepted while the first one closed

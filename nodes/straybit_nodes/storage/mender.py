@@ -95,8 +95,9 @@ class Mender:
         """Mend all that is noted, now; True when nothing is left over."""
         whole = False
         if self._round_wanted or self._store.unnamed:
+            self._round_wanted = False
             complete, whole = await self._compare_all()
-            self._round_wanted = not complete
+            self._round_wanted |= not complete
         for bucket, key in list(self._keys):
             if await self._mended(bucket, key):
                 self._keys.pop((bucket, key), None)

@@ -72,7 +72,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         """Read JSON. Raises RecordError."""
         try:
             return msgspec.json.decode(data, type=cls)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RecordError(f"not a record: {error}") from None
 
 
