@@ -157,7 +157,7 @@ class RemoteReplica:
     def _json(self, reply: Reply, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(reply.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._failed(f"the reply cannot be read: {error}") from error
 
     def _failed(self, why: str) -> ReplicaError:
