@@ -16,6 +16,8 @@ _HEAD_LIMIT = 16 * 1024
 """Bytes of one request line or header: a key of 1,024 bytes is 3,072 quoted; S3 allows 8 KiB of headers."""
 _BACKLOG = 256
 _CLOSE_AFTER_S = 0.5
+_ACCEPT_TURNS = 3
+"""Turns of the loop from accepting a connection until its protocol is known, and so can be closed."""
 
 _quiet = logging.getLogger("straybit_nodes.web")
 _quiet.addHandler(logging.NullHandler())
@@ -59,8 +61,8 @@ class HttpListener:
         """Stop listening, give requests under way half a second, and drop every connection."""
         if self._server is not None:
             self._server.close()
+            for _ in range(_ACCEPT_TURNS):
+                await asyncio.sleep(0)
         if self._web is not None:
             self._web.pre_shutdown()
             await self._web.shutdown(_CLOSE_AFTER_S)
-            await asyncio.sleep(0)
-            await self._web.shutdown(0)  # what was accepted while the first one closed
