@@ -17,9 +17,12 @@ __all__ = [
     "Frame",
     "Frames",
     "Health",
+    "Mended",
     "NodeRefusedError",
     "NodeSilentError",
     "Sample",
+    "Scrubbed",
+    "StoreHealth",
     "StoredObject",
     "View",
 ]
@@ -106,6 +109,28 @@ class StoredObject(msgspec.Struct, frozen=True):
     size: int
     etag: str
     stamp: Any
+    crc: int = 0
+
+
+class Scrubbed(msgspec.Struct, frozen=True):
+    """One pass of a scrubber: files it looked at, and those of them that it found damaged."""
+
+    looked: int
+    damaged: int
+
+
+class Mended(msgspec.Struct, frozen=True):
+    """`done` when nothing is left to mend, else `waiting` keys or comparisons are."""
+
+    done: bool
+    waiting: int
+
+
+class StoreHealth(msgspec.Struct, frozen=True):
+    """Files in quarantine whose keys are not healed yet, and keys or comparisons that wait to be mended."""
+
+    damaged: int
+    waiting: int
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -199,6 +224,26 @@ class Control:
         """Flip one bit at rest in a storage node's file; answers with the byte before and after."""
         body = {"bucket": bucket, "key": key, "offset": offset, "bit": bit}
         return self._call("POST", "/rot", dict[str, Any], body)
+
+    def disk(self, *, delay_ms: int = 0, free: int = -1) -> dict[str, Any]:
+        """Make a storage node's disk slower, or leave it `free` bytes (-1: enough); answers with before and after."""
+        return self._call("POST", "/disk", dict[str, Any], {"delay_ms": delay_ms, "free": free})
+
+    def clock(self, offset_s: int) -> dict[str, Any]:
+        """Put a storage node's clock ahead or behind; answers with before and after."""
+        return self._call("POST", "/clock", dict[str, Any], {"offset_s": offset_s})
+
+    def scrub(self) -> Scrubbed:
+        """Look at every file of a storage node now."""
+        return self._call("POST", "/scrub", Scrubbed, wait_s=QUIESCE_S)
+
+    def mend(self) -> Mended:
+        """Bring what a storage node knows to be missing to where it is missing, now."""
+        return self._call("POST", "/mend", Mended, wait_s=QUIESCE_S)
+
+    def health(self) -> StoreHealth:
+        """What a storage node knows of its own and of its neighbours' copies."""
+        return self._call("GET", "/health", StoreHealth)
 
     def close(self) -> None:
         """Close the kept connections."""
