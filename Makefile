@@ -63,6 +63,23 @@ proxy-long: $(VENV)/.ready ## 105,000 flips over random cuts, and 10 GB compared
 	STRAYBIT_EXAMPLES=30000 $(BIN)/pytest --timeout 7200 --durations=4 tests/unit/faults/test_aim.py -k "no_other or repair or sockets"
 	STRAYBIT_BULK_MB=10000 $(BIN)/pytest --timeout 7200 tests/unit/faults/test_toxics.py -k no_byte
 
+.PHONY: s3-clients storage-long bench-s3
+S3_CLIENTS := $(CACHE)/s3-clients
+
+$(S3_CLIENTS)/.ready: Makefile
+	@command -v go >/dev/null || { echo "rclone is built with Go, and there is none on the path: install Go 1.23 or newer" >&2; exit 2; }
+	$(PYTHON) -m venv $(S3_CLIENTS)
+	$(S3_CLIENTS)/bin/pip install --quiet --disable-pip-version-check awscli==1.46.3 minio==7.2.20 s3cmd==2.4.0
+	GOBIN=$(S3_CLIENTS)/bin CGO_ENABLED=0 go install -ldflags '-s -w' github.com/rclone/rclone@v1.76.0
+	@touch $@
+
+s3-clients: $(VENV)/.ready $(S3_CLIENTS)/.ready ## aws cli, s3cmd, rclone and the MinIO client against a storage node
+	STRAYBIT_S3_CLIENTS=$(S3_CLIENTS)/bin $(BIN)/pytest tests/unit/storage/test_clients.py $(PYTEST_ARGS)
+
+storage-long: $(VENV)/.ready ## 10,000 operations under kills and rot, and a long run of the store's model
+	STRAYBIT_OPERATIONS=10000 STRAYBIT_ROT_EVERY=10 $(BIN)/pytest --timeout 7200 tests/cluster/test_storm.py
+	STRAYBIT_MODEL_EXAMPLES=2000 $(BIN)/pytest --timeout 7200 tests/unit/storage/test_model.py
+
 .PHONY: wheels
 wheels: $(VENV)/.ready ## straybit and all it needs as wheels, for the container image
 	rm -rf build/wheels

@@ -119,6 +119,10 @@ class S3:
 
         return self._call(call)
 
+    def delete(self, bucket: str, key: str) -> Reply:
+        """DELETE an object; one that is not there is fine."""
+        return self._call(lambda: self._client.delete_object(Bucket=bucket, Key=key))
+
     def close(self) -> None:
         """Close the client's connections."""
         self._client.close()

@@ -23,6 +23,7 @@ Not tolerated, and answered with ServiceUnavailable: two holders out of reach, f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -36,10 +37,12 @@ from straybit_nodes.storage.listing import MAX_KEYS, ListQuery, Page, Summary, c
 from straybit_nodes.storage.parts import home
 from straybit_nodes.storage.placement import holders, quorum
 from straybit_nodes.storage.record import Record, make_stamp
-from straybit_nodes.storage.replica import Replica, ReplicaError
+from straybit_nodes.storage.replica import Replica, ReplicaError, Stale
 
 __all__ = ["Coordinator"]
 
+_STAMPS = 3
+"""Stamps that a write is given at most: one more than a clock that is behind needs."""
 _PULLS = 8
 """Times a list asks for more records to fill one page; a shorter page is sound, and a longer wait is not."""
 
@@ -91,7 +94,10 @@ class Coordinator:
         return make_stamp(self._now_ns(), self._node, known.stamp if known else "")
 
     async def write(self, record: Record, data: bytes = b"") -> None:
-        """Keep a version of an object, or its delete marker, at a quorum of its holders."""
+        """Keep a version of an object, or its delete marker, at a quorum of its holders.
+
+        A stamp that holders find too old, because this clock is behind another one, is made anew.
+        """
         holding = self._holders(record.bucket, record.key)
         await self._write(record, data, holding, quorum(holding))
 
@@ -153,7 +159,8 @@ class Coordinator:
         if record.key and not record.deleted:
             record, data = await self._fetch_from(sources, record)
         for name in targets:
-            await self._legs.bounded(self._replicas[name].put(record, data), len(data))
+            with contextlib.suppress(Stale):
+                await self._legs.bounded(self._replicas[name].put(record, data), len(data))
 
     async def settle(self, record: Record) -> None:
         """Write what most holders have of a version that they have differently, as a version just after it.
@@ -179,7 +186,8 @@ class Coordinator:
         newest = _newest(found)
         if newest is None or newest.deleted:
             return None
-        await self._own.put(newest, b"")
+        with contextlib.suppress(ReplicaError):  # it only spares the next request the question
+            await self._own.put(newest, b"")
         return newest
 
     async def need_bucket(self, name: str) -> None:
@@ -274,13 +282,26 @@ class Coordinator:
         raise S3Error("ServiceUnavailable", "No replica could give the data.")
 
     async def _write(self, record: Record, data: bytes, nodes: Sequence[str], need: int) -> None:
-        calls = [partial(self._put, name, record, data) for name in nodes]
-        await self._legs.first(calls, need, all_at_once=True, size=len(data))
+        for _ in range(_STAMPS):
+            newer: list[str] = []
+            calls = [partial(self._put, name, record, data, newer) for name in nodes]
+            try:
+                await self._legs.first(calls, need, all_at_once=True, size=len(data))
+            except S3Error:
+                if not newer:
+                    raise
+            else:
+                return
+            record = msgspec.structs.replace(record, stamp=make_stamp(0, self._node, max(newer)))
+        raise S3Error("ServiceUnavailable", "Newer versions keep coming; please try again.")
 
-    async def _put(self, node: str, record: Record, data: bytes) -> None:
+    async def _put(self, node: str, record: Record, data: bytes, newer: list[str]) -> None:
         """One holder's part of a write; what it misses is told, also when nobody waits for it any more."""
         try:
             await self._replicas[node].put(record, data)
+        except Stale as error:
+            newer.append(error.stamp)
+            raise
         except (ReplicaError, asyncio.CancelledError):
             self._on_divergence(record.bucket, record.key)
             raise

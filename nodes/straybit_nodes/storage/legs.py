@@ -29,7 +29,7 @@ from straybit_nodes.http1 import HttpError, Reply, talk
 from straybit_nodes.storage.listing import Batch
 from straybit_nodes.storage.parts import home, is_parts, split_part_key
 from straybit_nodes.storage.record import Record, RecordError
-from straybit_nodes.storage.replica import ReplicaError
+from straybit_nodes.storage.replica import ReplicaError, Stale
 from straybit_nodes.storage.request import MAX_BODY
 from straybit_nodes.topology import Role
 
@@ -93,7 +93,9 @@ class RemoteReplica:
     async def put(self, record: Record, data: bytes) -> None:
         """See Replica."""
         method = "DELETE" if record.deleted else "PUT"
-        await self._call(method, target_of(record.bucket, record.key), record=record, body=data)
+        reply = await self._call(method, target_of(record.bucket, record.key), record=record, body=data)
+        if reply.status == 409:
+            raise Stale(self._record(reply, record.bucket, record.key).stamp)
 
     async def find(self, bucket: str, key: str) -> Record | None:
         """See Replica."""
@@ -117,7 +119,7 @@ class RemoteReplica:
         return self._json(await self._call("GET", "/"), tuple[Record, ...])
 
     async def _call(self, method: str, target: str, *, record: Record | None = None, body: bytes = b"") -> Reply:
-        """One leg. Raises ReplicaError unless it was answered 2xx or 404."""
+        """One leg. Raises ReplicaError unless it was answered 2xx, 404 or 409."""
         try:
             async with self._places.place(self._member) as address:
                 stream = await self._dials.connect(address, Role.STORAGE)
@@ -128,7 +130,7 @@ class RemoteReplica:
         except asyncio.CancelledError:
             self._failed("no answer in time")
             raise
-        if reply.status == 404 or 200 <= reply.status < 300:
+        if reply.status in {404, 409} or 200 <= reply.status < 300:
             self._check(method, target, reply)
             return reply
         raise self._failed(f"{method} was answered {reply.status}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from straybit_nodes.storage.listing import Batch
@@ -10,7 +11,7 @@ from straybit_nodes.storage.parts import is_parts, part_key, split_part_key
 from straybit_nodes.storage.record import Damaged, Quarantined, Record
 from straybit_nodes.storage.store import Store
 
-__all__ = ["LocalReplica", "Replica", "ReplicaError"]
+__all__ = ["LocalReplica", "Replica", "ReplicaError", "Stale"]
 
 
 _INLINE = 64 * 1024
@@ -21,6 +22,14 @@ class ReplicaError(Exception):
     """A replica did not do its part: no place, no connection, no sound answer, or damage; the message says which."""
 
 
+class Stale(ReplicaError):
+    """A replica has a newer version than it was to keep: one with the stamp `stamp`."""
+
+    def __init__(self, stamp: str) -> None:
+        super().__init__(f"a newer version is there, of {stamp}")
+        self.stamp = stamp
+
+
 class Replica(Protocol):
     """A node that holds records. Every method raises ReplicaError."""
 
@@ -29,7 +38,7 @@ class Replica(Protocol):
         """Its name."""
 
     async def put(self, record: Record, data: bytes) -> None:
-        """Keep a version durably, unless a newer one is there."""
+        """Keep a version durably. Raises Stale when a newer one is there."""
 
     async def find(self, bucket: str, key: str) -> Record | None:
         """The newest record, delete markers among them; with an empty key the bucket's."""
@@ -107,11 +116,19 @@ class LocalReplica:
             begun = part_key(key, upload, 0)
             if number and self._is_over(record.bucket, begun):
                 return
-            self.store.put(record, data)
+            self._keep(record, data)
             if record.deleted and not number:
                 self.store.drop(record.bucket, begun[:-5], keep=begun)
             return
-        self.store.put(record, data)
+        self._keep(record, data)
+
+    def _keep(self, record: Record, data: bytes) -> None:
+        if self.store.put(record, data):
+            return
+        with contextlib.suppress(Damaged):
+            known = self.store.find(record.bucket, record.key)
+            if known is not None and known.stamp > record.stamp:
+                raise Stale(known.stamp)
 
     def _is_over(self, bucket: str, begun: str) -> bool:
         try:

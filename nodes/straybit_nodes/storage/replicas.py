@@ -11,7 +11,7 @@ from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.legs import CRC_HEADER, RECORD_HEADER, leg_crc, pack_record, unpack_record
 from straybit_nodes.storage.parts import stored_name
 from straybit_nodes.storage.record import Record, RecordError
-from straybit_nodes.storage.replica import LocalReplica, ReplicaError
+from straybit_nodes.storage.replica import LocalReplica, ReplicaError, Stale
 from straybit_nodes.storage.request import parse_target
 
 __all__ = ["LegRefused", "ReplicaService"]
@@ -42,8 +42,7 @@ class ReplicaService:
         bucket, key = stored_name(named, key, query)
         try:
             if method in {"PUT", "DELETE"}:
-                await self._local.put(unpack_record(text, bucket, key), body)
-                answer = Answer(200)
+                answer = await self._put(unpack_record(text, bucket, key), body)
             else:
                 answer = await self._read(method, bucket, key, query)
             return self._sealed(answer, f"{method} {target}")
@@ -51,6 +50,13 @@ class ReplicaService:
             raise S3Error("InvalidRequest", f"The leg's record is refused: {error}") from error
         except ReplicaError as error:
             raise S3Error("InternalError", str(error)) from error
+
+    async def _put(self, record: Record, body: bytes) -> Answer:
+        try:
+            await self._local.put(record, body)
+        except Stale:
+            return _answer(await self._local.find(record.bucket, record.key), status=409)
+        return Answer(200)
 
     async def _read(self, method: str, bucket: str, key: str, query: Mapping[str, str]) -> Answer:
         local = self._local

@@ -147,7 +147,8 @@ def test_a_leg_carries_record_and_body(lone):
     """A replica keeps what a coordinator sends, newest first, and gives it back with its record."""
     assert leg(lone, "GET").status == 404
     assert leg(lone, "PUT", b"new", record=version(2)).status == 200
-    assert leg(lone, "PUT", b"old", record=version(1)).status == 200
+    stale = leg(lone, "PUT", b"old", record=version(1))
+    assert (stale.status, unpack_record(stale.headers[RECORD_HEADER], "photos", "k").stamp) == (409, version(2).stamp)
     got = leg(lone, "GET")
     assert got.data == b"new"
     assert unpack_record(got.headers[RECORD_HEADER], "photos", "k").stamp == version(2).stamp

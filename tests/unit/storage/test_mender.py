@@ -295,6 +295,17 @@ def test_replica_compare_sees_rot_that_reads_do_not_verify(tmp_path):
     assert len(one.conflicts) == 1
 
 
+def test_a_clock_that_is_behind_does_not_lose_what_it_acknowledges(region):
+    """A version whose stamp is older than what two holders have is given a newer one before it is acknowledged."""
+    one, two, three = region.nodes
+    region.write("k", b"by a clock that is ahead", 10**18, missed=[three])
+    late = Record(bucket="photos", key="k", stamp=stamp(5), etag="e")
+    region.run(three.coordinator.write(late, b"new"))
+    assert region.copies("k") == [b"new"] * 3
+    assert region.run(one.coordinator.fetch("photos", "k"))[0][1] == b"new"
+    assert two.store.find("photos", "k").stamp > stamp(10**18)
+
+
 def test_parts_go_with_their_upload(region):
     """A holder that gets an upload's delete marker drops the parts, also late ones and those it is to mend."""
     one, _, three = region.nodes
