@@ -65,6 +65,8 @@ proxy-long: $(VENV)/.ready ## 105,000 flips over random cuts, and 10 GB compared
 
 .PHONY: s3-clients storage-long bench-s3
 S3_CLIENTS := $(CACHE)/s3-clients
+MOTO := 5.2.5
+S3RVER := 3.7.1
 
 $(S3_CLIENTS)/.ready: Makefile
 	@command -v go >/dev/null || { echo "rclone is built with Go, and there is none on the path: install Go 1.23 or newer" >&2; exit 2; }
@@ -75,6 +77,16 @@ $(S3_CLIENTS)/.ready: Makefile
 
 s3-clients: $(VENV)/.ready $(S3_CLIENTS)/.ready ## aws cli, s3cmd, rclone and the MinIO client against a storage node
 	STRAYBIT_S3_CLIENTS=$(S3_CLIENTS)/bin $(BIN)/pytest tests/unit/storage/test_clients.py $(PYTEST_ARGS)
+
+$(CACHE)/bench-s3/.ready: Makefile
+	@command -v npm >/dev/null || { echo "s3rver is fetched with npm, and there is none on the path: install Node.js" >&2; exit 2; }
+	$(PYTHON) -m venv $(CACHE)/bench-s3
+	$(CACHE)/bench-s3/bin/pip install --quiet --disable-pip-version-check 'moto[s3,server]==$(MOTO)'
+	npm install --silent --no-audit --no-fund --prefix $(CACHE)/bench-s3 s3rver@$(S3RVER)
+	@touch $@
+
+bench-s3: $(VENV)/.ready $(CACHE)/bench-s3/.ready ## PUT and GET of 1 MiB beside moto's server and s3rver; wants the machine for itself
+	$(BIN)/python benchmarks/s3.py --moto $(CACHE)/bench-s3/bin/moto_server --s3rver $(CACHE)/bench-s3/node_modules/.bin/s3rver --json $(OUT)/bench-s3.json
 
 storage-long: $(VENV)/.ready ## 10,000 operations under kills and rot, and a long run of the store's model
 	STRAYBIT_OPERATIONS=10000 STRAYBIT_ROT_EVERY=10 $(BIN)/pytest --timeout 7200 tests/cluster/test_storm.py
