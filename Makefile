@@ -68,11 +68,12 @@ S3_CLIENTS := $(CACHE)/s3-clients
 MOTO := 5.2.5
 S3RVER := 3.7.1
 
-$(S3_CLIENTS)/.ready: Makefile
+$(S3_CLIENTS)/.ready: Makefile $(wildcard tests/unit/storage/clients/rclone/*)
 	@command -v go >/dev/null || { echo "rclone is built with Go, and there is none on the path: install Go 1.23 or newer" >&2; exit 2; }
 	$(PYTHON) -m venv $(S3_CLIENTS)
 	$(S3_CLIENTS)/bin/pip install --quiet --disable-pip-version-check awscli==1.46.3 minio==7.2.20 s3cmd==2.4.0
-	GOBIN=$(S3_CLIENTS)/bin CGO_ENABLED=0 go install -ldflags '-s -w' github.com/rclone/rclone@v1.76.0
+	mkdir -p $(S3_CLIENTS)/rclone && cp tests/unit/storage/clients/rclone/* $(S3_CLIENTS)/rclone/
+	cd $(S3_CLIENTS)/rclone && go mod tidy && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../bin/rclone .
 	@touch $@
 
 s3-clients: $(VENV)/.ready $(S3_CLIENTS)/.ready ## aws cli, s3cmd, rclone and the MinIO client against a storage node
