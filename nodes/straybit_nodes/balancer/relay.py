@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from straybit_nodes.balancer.budget import RetryBudget
 from straybit_nodes.dial import DialTable
 from straybit_nodes.http1 import Framing, HttpError, NoReply, Reply, talk
 from straybit_nodes.storage.errors import S3Error
@@ -67,6 +68,7 @@ class Relay:
         self._places = places
         self._dials = dials
         self._on_failure = on_failure
+        self._retries = RetryBudget(time.monotonic)
 
     async def send(self, request: Request, candidates: Sequence[tuple[str, str]]) -> Relayed:
         """Relay to the first of `candidates`, (storage node, its gossip member), that replies.
@@ -76,9 +78,10 @@ class Relay:
         allowance = allowance_s(request)
         deadline = time.monotonic() + DEADLINE_S + allowance
         tries = 0
+        self._retries.earn()
         for node, member in candidates:
             left = min(TRY_S + allowance, deadline - time.monotonic())
-            if left <= 0:
+            if left <= 0 or (tries and not self._retries.take()):
                 break
             tries += 1
             try:
