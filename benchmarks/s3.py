@@ -1,6 +1,7 @@
 """PUT and GET of 1 MiB with boto3: one storage node beside moto's server and s3rver, in the same run, in turns.
 
-The storage node has every defence on and syncs each object to its disk before it answers; the other two do not.
+The storage node has every defence on and syncs each object to its disk before it answers; the other two never sync.
+So all three keep their files in memory unless `--folder` says otherwise: a disk's time to sync is nobody's code.
 Folders with the other servers come from `make bench-s3`. Each server is asked by one client and by four at a time.
 """
 
@@ -45,9 +46,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moto", type=Path, required=True, help="moto_server's program")
     parser.add_argument("--s3rver", type=Path, required=True, help="s3rver's program")
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"), help="where the servers keep their files")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="straybit-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="straybit-bench-", dir=arguments.folder) as folder:
         root = Path(folder)
         servers: dict[str, Callable[[int], list[str]]] = {
             "straybit": lambda port: _node(root, port),
