@@ -14,8 +14,8 @@ import msgspec
 
 from straybit.sim.net import SimNet
 from straybit_nodes.gossip.messages import UP, Denied, Granted, Message, Place, Release
-from straybit_nodes.storage.coordinator import DEADLINE_S as LEGS_S
-from straybit_nodes.storage.coordinator import HEDGE_S
+from straybit_nodes.storage.gathering import DEADLINE_S as LEGS_S
+from straybit_nodes.storage.gathering import HEDGE_S
 from straybit_nodes.storage.placement import holders, quorum
 from straybit_nodes.storage.suspects import Suspects
 from straybit_nodes.topology import Kind
