@@ -48,23 +48,30 @@ class Beliefs(Jobs):
     def _merge(self, entries: Iterable[Entry], sender: str, now: float, crc: int) -> bool:
         """Believe what the rules prefer; whether no entry was refused."""
         urgent, whole = False, True
+        view, marks, heard = self.view, self.suspicion.marks, self._silence.heard
+        known = view.entries
+        checked = self._seals is not None or self._bounds is not None
         for entry in entries:
             owner = entry.owner
-            held = self.view.entries.get(owner)
+            held = known.get(owner)
             if held is entry:
                 continue
-            if self._damaged(entry, sender, crc) or self._impossible(entry, sender, "state", now, crc):
+            if checked and (self._damaged(entry, sender, crc) or self._impossible(entry, sender, "state", now, crc)):
                 whole = False
                 continue
-            if not self.view.better(entry):
+            if not view.better(entry):
                 continue
             if owner == self.name:
                 self._adopt_own(entry)
-            else:
+            elif held is None or held.status == LEFT or entry.status == LEFT:
                 self._learn(entry, held)
-                if entry.status != LEFT and self.suspicion.news(entry):
-                    self._reopen(owner, now)
-            urgent = urgent or held is None or (held.address, held.status) != (entry.address, entry.status)
+            else:  # as `_learn`, without what only matters when somebody joins or leaves
+                view.put(entry)
+                self._dirty[owner] = None
+                heard(owner)
+            if owner in marks and entry.status != LEFT and self.suspicion.news(entry):
+                self._reopen(owner, now)
+            urgent = urgent or held is None or held.address != entry.address or held.status != entry.status
         self._push(urgent=urgent or not self._ticks)
         return whole
 

@@ -61,13 +61,13 @@ _WINS = {signs: _decided(*signs) for signs in product((1, 0, -1), repeat=3)}
 
 def wins(theirs: Entry, ours: Entry) -> bool:
     """Whether `theirs` replaces `ours`; both are about one owner."""
+    generation = (theirs.generation > ours.generation) - (theirs.generation < ours.generation)
+    version = (theirs.version > ours.version) - (theirs.version < ours.version)
+    if generation or version:
+        return _WINS[generation, version, 0]  # the rest is compared in a tie only, and most are none
     mine = (ours.address, ours.status, ours.load)
     rest = (theirs.address, theirs.status, theirs.load)
-    return _WINS[
-        (theirs.generation > ours.generation) - (theirs.generation < ours.generation),
-        (theirs.version > ours.version) - (theirs.version < ours.version),
-        (rest > mine) - (rest < mine),
-    ]
+    return _WINS[0, 0, (rest > mine) - (rest < mine)]
 
 
 Event = Literal["start", "restart", "heartbeat", "status", "leave", "return", "clear"]

@@ -105,13 +105,15 @@ class Sync:
         told: set[str] = set()
         send: list[Entry] = []
         want: list[str] = []
+        find, tell = entries.get, told.add
         for row in digest.rows:
-            held = entries.get(row.owner)
+            owner = row.owner
+            held = find(owner)
             if held is None:
                 if len(want) < View.LIMIT:
-                    want.append(row.owner)
+                    want.append(owner)
                 continue
-            told.add(row.owner)
+            tell(owner)
             mine = held.row
             if row is mine or row == mine:
                 continue
@@ -119,7 +121,7 @@ class Sync:
             if ours >= theirs:
                 send.append(held)
             if theirs >= ours:
-                want.append(row.owner)
+                want.append(owner)
         return told, send, want
 
 

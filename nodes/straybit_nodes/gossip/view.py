@@ -46,7 +46,10 @@ class View:
     def put(self, entry: Entry) -> None:
         """Hold this entry, whatever was held before."""
         owner = entry.owner
-        self._forget(owner)
+        held = self.entries.get(owner)
+        if held is not None:
+            self.summary ^= _share(held)
+            del self._changed[owner]
         self.entries[owner] = entry
         self.summary ^= _share(entry)
         self.mark += 1
