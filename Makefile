@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-.PHONY: demo test unit check bench verdicts clean
+.PHONY: demo test unit check bench bench-sim sim verdicts clean
 demo: $(VENV)/.ready ## both events of 2008, undefended then defended, and the report
 	$(BIN)/straybit demo --backend $(BACKEND)
 
@@ -39,6 +39,12 @@ check: $(VENV)/.ready ## ruff, mypy strict, import arrows
 
 bench: $(VENV)/.ready ## start of the cluster and one trial, measured here and now
 	$(BIN)/python benchmarks/trial.py
+
+bench-sim: $(VENV)/.ready ## the simulator's goals, measured here and now: 10,000 controls, July with 1,000 nodes; minutes
+	$(BIN)/python benchmarks/sim.py
+
+sim: $(VENV)/.ready ## the same with fewer trials and nodes
+	$(BIN)/python benchmarks/sim.py --small
 
 verdicts: $(VENV)/.ready ## each scenario, undefended and defended, SEEDS seeds: do all verdicts hold?
 	$(BIN)/python benchmarks/verdicts.py --seeds $(SEEDS) --backend $(BACKEND) --out $(OUT)/verdicts

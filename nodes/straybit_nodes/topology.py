@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from ipaddress import IPv4Address
 
 import msgspec
 
@@ -124,7 +123,7 @@ class Topology(msgspec.Struct, frozen=True):
         for index, region in enumerate(self.regions, 1):
             for place in range(1, region.servers + 1):
                 number += 1
-                address = int(IPv4Address(f"10.{index}.{place // 250}.{place % 250 or 250}"))
+                address = _address(index, place // 250, place % 250 or 250)
                 yield Service(f"gossip-{number}", Kind.GOSSIP, region.name, number, address)
 
     def _balancers(self) -> Iterator[Service]:
@@ -132,7 +131,7 @@ class Topology(msgspec.Struct, frozen=True):
         for index, region in enumerate(self.regions, 1):
             for place in range(1, region.balancers + 1):
                 number += 1
-                address = int(IPv4Address(f"10.{index}.128.{place}"))
+                address = _address(index, 128, place)
                 yield Service(f"lb-{number}", Kind.BALANCER, region.name, number, address)
 
     def _links(self, only: str | None) -> Iterator[LinkSpec]:
@@ -157,3 +156,8 @@ class Topology(msgspec.Struct, frozen=True):
 
 def _rest(server: Service) -> tuple[str, int, int]:
     return server.region, server.number, server.address
+
+
+def _address(region: int, high: int, low: int) -> int:
+    """The IPv4 address 10.region.high.low as a number."""
+    return 10 << 24 | region << 16 | high << 8 | low

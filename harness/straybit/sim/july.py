@@ -113,7 +113,7 @@ def rolling_restart(net: SimNet) -> None:
         net.after(SETTLE_S + 0.5 * index + 0.3, lambda name=name: net.restart(name))  # type: ignore[misc]
 
 
-def staged_clear(net: SimNet, keep: str | None = None) -> None:
+def staged_clear(net: SimNet, keep: str | None = None, *, after_s: float = SETTLE_S) -> None:
     """Stop all, clear all (but `keep`), then the small region, then the large one in two batches."""
     first, second = (
         [s.name for s in net.topology.members() if s.region == region.name] for region in net.topology.regions
@@ -130,12 +130,12 @@ def staged_clear(net: SimNet, keep: str | None = None) -> None:
             if name != keep:
                 net.clear(name)
 
-    net.after(SETTLE_S, stop)
-    net.after(SETTLE_S + 0.5, clear)
+    net.after(after_s, stop)
+    net.after(after_s + 0.5, clear)
     up: list[str] = []
     for index, batch in enumerate(batches):
         up = [*up, *batch]
-        net.after(SETTLE_S + 1 + 0.5 * index, lambda batch=batch, up=up: net.resume(batch, up))  # type: ignore[misc]
+        net.after(after_s + 1 + 0.5 * index, lambda batch=batch, up=up: net.resume(batch, up))  # type: ignore[misc]
 
 
 def _row(name: str, seeds: Iterable[int], **how: object) -> str:

@@ -63,7 +63,7 @@ class Beliefs(Jobs):
                 continue
             if owner == self.name:
                 self._adopt_own(entry)
-            elif held is None or held.status == LEFT or entry.status == LEFT:
+            elif held is None or LEFT in (held.status, entry.status):
                 self._learn(entry, held)
             else:  # as `_learn`, without what only matters when somebody joins or leaves
                 view.put(entry)
