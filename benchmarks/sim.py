@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from straybit.campaign.record import record_message
@@ -173,7 +174,7 @@ def july(rows: Rows, nodes: int) -> None:
     )
 
 
-def _until(net: SimNet, load: Load, done: object) -> bool:
+def _until(net: SimNet, load: Load, done: Callable[[list[float]], bool]) -> bool:
     """Let time pass until the last second's shares of success, region by region, are as wanted."""
     limit_s = net.now + PATIENCE_S
     net.run(net.now + LOOK_S)
@@ -181,7 +182,7 @@ def _until(net: SimNet, load: Load, done: object) -> bool:
         net.run(net.now + LOOK_S / 2)
         since = net.now - LOOK_S - 1.0
         shares = [load.success(region.name, since, since + LOOK_S) for region in net.topology.regions]
-        if done(shares):  # type: ignore[operator]
+        if done(shares):
             return True
     return False
 

@@ -66,7 +66,7 @@ perform(find_scenario("july-2008"), options, SimBackend(), Path(sys.argv[1]), co
 
 
 def test_two_runs_of_a_seed_are_identical_to_the_byte(tmp_path):
-    """Journal, result and logs of a July are the same in two processes, which hash differently; another seed's are not."""
+    """A July leaves the same bytes in two processes, which hash differently; another seed leaves others."""
     for folder, seed, hashed in (("one", "5", "1"), ("two", "5", "2"), ("other", "6", "1")):
         command = [sys.executable, "-c", PLAY, str(tmp_path / folder), seed]
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hashed}, check=True, timeout=100)
