@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -98,9 +99,7 @@ class Topology(msgspec.Struct, frozen=True):
 
     def services(self) -> tuple[Service, ...]:
         """Every service: storage nodes, then gossip nodes, then balancers, each in order of number."""
-        kinds = [Kind.STORAGE, Kind.GOSSIP] if self.storage else [Kind.GOSSIP]
-        servers = [Service(f"{kind}-{s.number}", kind, *_rest(s)) for kind in kinds for s in self._servers()]
-        return (*servers, *self._balancers())
+        return _services(self)
 
     def service(self, name: str) -> Service:
         """The service of that name. Raises ValueError, naming those there are."""
@@ -112,7 +111,7 @@ class Topology(msgspec.Struct, frozen=True):
 
     def members(self) -> tuple[Service, ...]:
         """Those that gossip: every gossip node and balancer."""
-        return tuple(s for s in self.services() if s.kind is not Kind.STORAGE)
+        return _members(self)
 
     def links(self, caller: str | None = None) -> tuple[LinkSpec, ...]:
         """Every directed link, each to have a proxy listener of its own; those of one `caller` where one is named."""
@@ -152,6 +151,18 @@ class Topology(msgspec.Struct, frozen=True):
                     near = callee.kind is Kind.STORAGE and callee.region == caller.region
                     if near and callee.name != caller.name:
                         yield LinkSpec(caller.name, callee.name, Role.STORAGE, "http1")
+
+
+@lru_cache(maxsize=16)
+def _services(topology: Topology) -> tuple[Service, ...]:
+    kinds = [Kind.STORAGE, Kind.GOSSIP] if topology.storage else [Kind.GOSSIP]
+    servers = [Service(f"{kind}-{s.number}", kind, *_rest(s)) for kind in kinds for s in topology._servers()]
+    return (*servers, *topology._balancers())
+
+
+@lru_cache(maxsize=16)
+def _members(topology: Topology) -> tuple[Service, ...]:
+    return tuple(s for s in topology.services() if s.kind is not Kind.STORAGE)
 
 
 def _rest(server: Service) -> tuple[str, int, int]:
