@@ -69,7 +69,7 @@ def test_one_that_cannot_be_killed_does_not_keep_the_others(tmp_path, monkeypatc
         configs={},
         controls={},
         logs=tmp_path,
-        temporary=tmp_path,
+        temporary=[tmp_path],
         keep=True,
         ports=(),
         on_exit=lambda _: None,

@@ -13,7 +13,7 @@ SIZES = [Topology(), Topology.gossip_only(3), Topology.sized((3, 1), (4, 1))]
 
 def wired(topology):
     wiring = share_out(topology, range(1000, 1000 + ports_needed(topology)))
-    return wiring, configs(Spec(topology=topology), wiring, token="t", folder=Path("/f"))
+    return wiring, configs(Spec(topology=topology), wiring, token="t", data=Path("/f/data"), logs=Path("/f/logs"))
 
 
 @pytest.mark.parametrize("topology", SIZES)
