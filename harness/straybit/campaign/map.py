@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from straybit.campaign.space import Plan, Recorded, RecordedField
+from straybit.campaign.space import Plan, RecordedField
 from straybit.outcome import DANGEROUS, Outcome
 from straybit.records import Trial, TrialKind
 from straybit.stats import at_most, wilson
@@ -44,9 +44,17 @@ class BitCell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """As `outcome.DANGEROUS` says."""
         return self.outcome in DANGEROUS
 
+    @property
+    def caught(self) -> bool:
+        """A check refused it, by name and not by luck, and nothing came of it."""
+        return self.outcome is Outcome.DETECTED and not self.by_luck
+
 
 class FieldRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One field: where it lies in the message, how many of its bits were tried, and how those ended."""
+    """One field: where it lies in the message, how many of its bits were tried, and how those ended.
+
+    `uncaught` counts bits that no check refused: dangerous ones, those that changed nothing, those noticed by luck.
+    """
 
     name: str
     at: int
@@ -59,6 +67,7 @@ class FieldRow(msgspec.Struct, frozen=True, kw_only=True):
     dangerous: int
     sticky: int
     takes_requests: int
+    uncaught: int
     cells: tuple[BitCell, ...]
 
     @property
@@ -183,6 +192,7 @@ def _row(field: RecordedField, trials: Sequence[Trial]) -> FieldRow:
         dangerous=sum(cell.dangerous for cell in cells),
         sticky=sum(cell.sticky for cell in cells),
         takes_requests=sum(cell.lost > 0 for cell in cells),
+        uncaught=sum(not cell.caught for cell in cells),
         cells=cells,
     )
 
@@ -228,8 +238,3 @@ def _dangerous(plan: Plan, fields: Sequence[FieldRow]) -> Dangerous:
     return Dangerous(
         count=round(share * bits, 1), low=round(min(low, share) * bits, 1), high=round(high * bits, 1), exact=False
     )
-
-
-def layout_of(message: Recorded) -> tuple[tuple[str, int, int], ...]:
-    """(name, first byte, bytes) of each field, in the order they stand."""
-    return tuple((field.name, field.at, field.length) for field in message.fields)

@@ -181,7 +181,7 @@ class _Play:
         self.stage.kill(self.hit)
         for pair in itertools.pairwise(others):
             self.stage.exchange(*pair)
-        self.stage.start(self.hit)
+        self._start(self.hit)
         self._step(self.hit, others[0])
         self._restart(others)
         self._ring(self.spec.setup.rounds + 1)
@@ -191,7 +191,7 @@ class _Play:
         for name in names:
             at = self.members.index(name)
             self.stage.kill(name)
-            self.stage.start(name)
+            self._start(name)
             for step in (1, 2):
                 peer = self.members[(at + step) % len(self.members)]
                 if peer != name:
@@ -206,6 +206,11 @@ class _Play:
     def _step(self, caller: str, peer: str) -> None:
         self.stage.exchange(caller, peer)
         self._look(caller, peer)
+
+    def _start(self, name: str) -> None:
+        """A member returns; what it brings from its disk is looked at before anybody heals it."""
+        self.stage.start(name)
+        self.watch.look(self._wrong())
 
     def _beat(self, name: str) -> None:
         self.stage.heartbeat(name)

@@ -69,9 +69,7 @@ def test_what_is_no_campaign_is_said_in_a_line(tmp_path):
     with sqlite3.connect(tmp_path / DATABASE) as db:
         db.execute("UPDATE meta SET value = '9' WHERE key = 'schema'")
     db.close()
-    with pytest.raises(
-        StoreError, match="has schema 9, and this straybit reads 1; go on with"
-    ):
+    with pytest.raises(StoreError, match="has schema 9, and this straybit reads 1; go on with"):
         Store(tmp_path)
     with sqlite3.connect(tmp_path / DATABASE) as db:
         db.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
