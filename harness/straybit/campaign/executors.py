@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any, Protocol
 
 from straybit.campaign.spec import TrialSpec
@@ -190,7 +191,7 @@ class Dask(_Pooled):
         found = self._client.run(this_version, on_error="return")
         if not found:
             raise ExecutorError(f"the Dask scheduler at {address} has no worker; `dask worker {address}` starts one")
-        here = this_version()
+        here = version("straybit")
         for worker, there in sorted(found.items()):
             if isinstance(there, BaseException):
                 what = " ".join(f"{type(there).__name__}: {there}".split())

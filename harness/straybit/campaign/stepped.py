@@ -170,7 +170,7 @@ class _Play:
             self.survives = bool(self._wrong())
         elif self.spec.setup.aftershock and self._nothing_seen():
             self._bad_day()
-            self.latent = bool(self.watch.now)
+            self.latent = bool(self.watch.ever)
 
     def _nothing_seen(self) -> bool:
         troubled = self.watch.ever or self.degraded or self.hung or self.legs_lost
