@@ -47,9 +47,7 @@ def _defences(text: str) -> tuple[str, frozenset[str]]:
 def run_options(command: F) -> F:
     """Add what `run`, `demo` and `replay` have in common."""
     options = (
-        click.option(
-            "--backend", type=click.Choice([*dict.fromkeys([*BACKENDS, "sim"])]), default="process", show_default=True
-        ),
+        click.option("--backend", type=click.Choice(list(BACKENDS)), default="process", show_default=True),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides all that is drawn."),
         click.option(
             "--budget",
