@@ -49,6 +49,17 @@ sim: $(VENV)/.ready ## the same with fewer trials and nodes
 verdicts: $(VENV)/.ready ## each scenario, undefended and defended, SEEDS seeds: do all verdicts hold?
 	$(BIN)/python benchmarks/verdicts.py --seeds $(SEEDS) --backend $(BACKEND) --out $(OUT)/verdicts
 
+AGREE ?= sim,process
+SAMPLE ?= 1000
+LANES ?= 2
+.PHONY: agree census
+agree: $(VENV)/.ready ## SAMPLE flips on the backends AGREE: do they end alike? each disagreement with both journals
+	$(BIN)/straybit agree --backends $(AGREE) --sample $(SAMPLE) --lanes $(LANES)
+
+census: $(VENV)/.ready ## every bit of a state message, undefended and defended, simulated and on processes; and controls
+	$(BIN)/python benchmarks/census.py --backends sim --lanes 1 $(LANES) --controls 10000 --out $(OUT)/census
+	$(BIN)/python benchmarks/census.py --backends process --lanes $(LANES) --controls 500 --out $(OUT)/census
+
 CACHE ?= $(HOME)/.cache/straybit
 TOXIPROXY := $(CACHE)/bin/server
 export PATH := $(PATH):/usr/local/go/bin

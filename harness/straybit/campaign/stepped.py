@@ -88,7 +88,7 @@ class _Play:
         self.flips = flips
         self.stage = stage
         self.members = stage.members
-        self.topology = script.topology(len(stage.members))
+        self.addresses = {m.name: m.address for m in script.topology(len(stage.members)).members()}
         link = flips[0].link
         self.caller, self.callee = link.caller, link.callee
         self.hit = self.callee if flips[0].direction is Direction.UP else self.caller
@@ -220,7 +220,8 @@ class _Play:
         self.watch.look(self._wrong(), (caller, peer))
 
     def _wrong(self) -> tuple[Wrong, ...]:
-        truth = {m.name: Originated(m.address, UP, GENERATION, self.beats[m.name]) for m in self.topology.members()}
+        beats = self.beats
+        truth = {name: Originated(at, UP, GENERATION, beats[name]) for name, at in self.addresses.items()}
         return wrong_values(self.stage.views(), truth)
 
     def _unsent(self) -> str:

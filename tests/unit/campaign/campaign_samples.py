@@ -1,13 +1,9 @@
 """Messages, plans and trials made by hand, for tests that play nothing."""
 
-import os
-import signal
-
 import msgspec
 
 from straybit.campaign.space import Recorded, RecordedField, census
 from straybit.campaign.spec import Aimed, Setup
-from straybit.campaign.worker import play
 from straybit.outcome import Outcome
 from straybit.records import Trial, TrialKind
 from straybit_faults.flip import Flip
@@ -59,10 +55,3 @@ def one(spec, ends, **more):
 
 def replace(value, **changes):
     return msgspec.structs.replace(value, **changes)
-
-
-def dies(backend, spec):
-    """Stands in for `play` in a worker: one trial kills whoever plays it."""
-    if spec.id.endswith("-5"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return play(backend, spec)

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing, suppress
 
 import pytest
-from campaign_samples import dies, replace
+from lanes_samples import dies
 
 from straybit.campaign import executors
 from straybit.campaign.executors import Dask, ExecutorError, Here, Processes
@@ -78,7 +78,7 @@ def test_a_trial_that_kills_its_workers_is_invalid_and_the_others_are_not(alone,
 
 def test_what_a_trial_raises_reaches_the_caller():
     """A flip that cannot be is the caller's to tell."""
-    wrong = replace(SPECS[0], flips=("1/gossip-1:gossip-2/up/state/0",))
+    wrong = TrialSpec(id="abcdef-0", flips=("1/gossip-1:gossip-2/up/state/0",))
     lanes = Here()
     with closing(lanes.run("sim", [wrong])) as played, pytest.raises(ValueError, match="needs KIND"):
         next(played)
