@@ -7,6 +7,7 @@ OUT ?= straybit-out
 BACKEND ?= process
 SEEDS ?= 20
 PYTEST_ARGS ?=
+IMAGE_FOR_BACKEND := $(if $(filter docker,$(BACKEND)),image)
 
 .DEFAULT_GOAL := help
 
@@ -20,13 +21,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-.PHONY: demo test unit check bench bench-sim sim verdicts clean
-demo: $(VENV)/.ready ## both events of 2008, undefended then defended, and the report
+.PHONY: demo test test-docker unit check bench bench-sim sim verdicts clean
+demo: $(VENV)/.ready $(IMAGE_FOR_BACKEND) ## both events of 2008, undefended then defended, and the report
 	$(BIN)/straybit demo --backend $(BACKEND)
 
-test: $(VENV)/.ready ## every test, those that need the machine for themselves last
-	$(BIN)/pytest -n 2 -m 'not alone' $(PYTEST_ARGS)
-	$(BIN)/pytest -m alone $(PYTEST_ARGS)
+test: $(VENV)/.ready ## every test that needs no engine, those that need the machine for themselves last
+	$(BIN)/pytest -n 2 -m 'not alone and not docker' $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'alone and not docker' $(PYTEST_ARGS)
+	@echo "tests of containers: make test-docker"
+
+test-docker: image ## the same suite on containers, and what only containers have; needs a Docker engine
+	STRAYBIT_REQUIRE_DOCKER=1 $(BIN)/pytest -m docker $(PYTEST_ARGS)
 
 unit: $(VENV)/.ready ## the tests that need no cluster
 	$(BIN)/pytest -n 2 tests/unit $(PYTEST_ARGS)
@@ -46,7 +51,7 @@ bench-sim: $(VENV)/.ready ## the simulator's goals, measured here and now: 10,00
 sim: $(VENV)/.ready ## the same with fewer trials and nodes
 	$(BIN)/python benchmarks/sim.py --small
 
-verdicts: $(VENV)/.ready ## each scenario, undefended and defended, SEEDS seeds: do all verdicts hold?
+verdicts: $(VENV)/.ready $(IMAGE_FOR_BACKEND) ## each scenario, undefended and defended, SEEDS seeds: do all verdicts hold?
 	$(BIN)/python benchmarks/verdicts.py --seeds $(SEEDS) --backend $(BACKEND) --out $(OUT)/verdicts
 
 AGREE ?= sim,process
@@ -113,10 +118,24 @@ storage-long: $(VENV)/.ready ## 10,000 operations under kills and rot, and a lon
 	STRAYBIT_OPERATIONS=10000 STRAYBIT_ROT_EVERY=10 $(BIN)/pytest --timeout 7200 tests/cluster/test_storm.py
 	STRAYBIT_MODEL_EXAMPLES=2000 $(BIN)/pytest --timeout 7200 tests/unit/storage/test_model.py
 
-.PHONY: wheels
-wheels: $(VENV)/.ready ## straybit and all it needs as wheels, for the container image
-	rm -rf build/wheels
-	$(BIN)/pip wheel --quiet --disable-pip-version-check -c constraints.txt -w build/wheels .
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+STRAYBIT_IMAGE ?= straybit:$(VERSION)
+STRAYBIT_BASE ?= python:3.11-slim-bookworm
+IMAGE_PYTHON ?= 3.11
+WHEEL_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014,--platform $(tag)_$(shell uname -m))
+
+build/wheels/needed: nodes/requirements.txt constraints.txt | $(VENV)/.ready
+	rm -rf $@
+	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --python-version $(IMAGE_PYTHON) $(WHEEL_PLATFORMS) -c constraints.txt -r nodes/requirements.txt -d $@
+
+.PHONY: wheels image
+wheels: build/wheels/needed ## straybit, and what its nodes need, as wheels for the image's Python
+	rm -rf build/wheels/own
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheels/own .
+
+image: wheels ## the container image of nodes and proxy
+	@command -v docker >/dev/null || { echo "there is no docker client on the path: install Docker, or use the backend process" >&2; exit 2; }
+	docker build --quiet --network none --build-arg BASE=$(STRAYBIT_BASE) --build-arg VERSION=$(VERSION) -t $(STRAYBIT_IMAGE) -f nodes/Dockerfile .
 
 clean: ## removes what the targets made
 	rm -rf $(VENV) $(OUT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

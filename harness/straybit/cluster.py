@@ -58,6 +58,8 @@ C = TypeVar("C", bound=Closeable)
 class Cluster:
     """A cluster with every link through `proxy`, and a control port for each service.
 
+    `run` is the label of its containers, where it has any.
+    `proxy` flips; `network` has the toxics of the network: real Toxiproxy where it stands in front, else `proxy`.
     `folder` holds `logs/<service>.ndjson`, and `logs/<service>.err` for what a process wrote to its standard streams.
     `serials` numbers its trials. Usable from several threads; close it, or use it as a context manager.
     """
@@ -71,6 +73,8 @@ class Cluster:
         services: Services,
         controls: Mapping[str, Control],
         proxy: ProxyServer,
+        network: ProxyServer | None = None,
+        run: str = "",
         endpoints: Mapping[str, str],
         observers: Observers,
         driver: Driver = LIVE,
@@ -79,7 +83,9 @@ class Cluster:
         self.topology = spec.topology
         self.folder = folder
         self.backend = backend
+        self.run = run
         self.proxy = proxy
+        self.network = network or proxy
         self.observers = observers
         self.driver = driver
         self.trials: Trials | None = None
@@ -112,6 +118,11 @@ class Cluster:
         if self.trials is None:
             self.trials = Trials(self)
         return self.trials(*flips, title=title)
+
+    @property
+    def fronted(self) -> bool:
+        """Real Toxiproxy stands before the proxy, so that what goes down is not seen to arrive at its caller."""
+        return self.network is not self.proxy
 
     @property
     def defences(self) -> frozenset[str]:
@@ -210,12 +221,12 @@ class Cluster:
         """Why this cluster is not as good as a new one; empty when it is."""
         lines = [f"{s.name} is not in service" for s in self.topology.services() if not self.in_service(s.name)]
         try:
-            proxies = self.proxy.proxies()
+            for server in dict.fromkeys((self.proxy, self.network)):
+                for name, proxy in server.proxies().items():
+                    lines += [f"proxy {name} has the toxic {toxic.name}" for toxic in proxy.toxics]
+                    lines += [] if proxy.enabled else [f"proxy {name} is off"]
         except ProxyError as error:
             return (*lines, str(error))
-        for name, proxy in proxies.items():
-            lines += [f"proxy {name} has the toxic {toxic.name}" for toxic in proxy.toxics]
-            lines += [] if proxy.enabled else [f"proxy {name} is off"]
         return (*lines, *self.disagreements(versions=True))
 
     def prove_clean(self) -> bool:

@@ -151,11 +151,21 @@ class Control:
         self.name = name
         self.address = address
         self._answer_s = answer_s
-        self._pool = urllib3.HTTPConnectionPool(
-            *address,
+        self._token = token
+        self._pool = self._new_pool()
+
+    def move(self, address: tuple[str, int]) -> None:
+        """The node was started again and listens elsewhere."""
+        old, self.address = self._pool, address
+        self._pool = self._new_pool()
+        old.close()
+
+    def _new_pool(self) -> urllib3.HTTPConnectionPool:
+        return urllib3.HTTPConnectionPool(
+            *self.address,
             maxsize=4,
             retries=False,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {self._token}"},
         )
 
     def healthz(self) -> Health:

@@ -13,11 +13,15 @@ PROXY = "proxy"
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """A service that ended unasked: its exit code, or minus the signal that killed it."""
+    """A service that ended: its exit code, or minus the signal that killed it.
+
+    `host` says so where it was the host's doing, as for want of memory: such an end proves nothing of a flip.
+    """
 
     t: float
     service: str
     status: int
+    host: str = ""
 
 
 class Services(Protocol):

@@ -272,6 +272,8 @@ class Trial:
             raise InvalidTrial(self._say(f"INVALID: {why}"), self._course.replay)
 
     def _invalid(self) -> str:
+        if troubles := self._witness.host_troubles():
+            return "; ".join(troubles)
         if self._course.doubt or self._witness.delivered:
             return self._course.doubt
         unsent = sorted(self._witness.unsent)

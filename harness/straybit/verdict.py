@@ -73,6 +73,7 @@ def _evidence(course: Course, witness: Witness, answers: Sequence[Answer], detec
     return Evidence(
         delivered=witness.delivered,
         golden_ok=not course.doubt,
+        host_ok=not witness.host_troubles(),
         spread=len(witness.reached()),
         adopted=witness.adopted(),
         served=any(a.verdict in {"wrong", "lost"} and not a.reply.noticed_by for a in answers),
@@ -86,7 +87,7 @@ def _evidence(course: Course, witness: Witness, answers: Sequence[Answer], detec
 
 def _why(course: Course, witness: Witness, evidence: Evidence, outcome: Outcome) -> str:
     if outcome is Outcome.INVALID:
-        return course.doubt or "the flip was not delivered"
+        return "; ".join(witness.host_troubles()) or course.doubt or "the flip was not delivered"
     if witness.wrong:
         return witness.example()
     if evidence.crashed or course.hung:

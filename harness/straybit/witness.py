@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
+
 from straybit.cluster import Cluster
 from straybit.control import ControlError, NodeSilentError
 from straybit.faults import Toxic
@@ -15,6 +17,7 @@ from straybit.observe import Observation
 from straybit.observe.felt import felt
 from straybit.oracle import Wrong, wrong_values
 from straybit.records import Detection
+from straybit.services import Exit
 from straybit.traffic import Answer
 from straybit_faults.receipt import Receipt
 from straybit_faults.wire import Direction
@@ -45,7 +48,14 @@ class Witness:
         """Ask the proxy for the receipts of this trial. Raises ProxyError."""
         links = sorted({toxic.link for toxic in self._toxics.values()})
         found = [r for link in links for r in self._cluster.proxy.receipts(link) if r.toxic in self._toxics]
-        self.receipts = tuple(sorted(found, key=lambda r: r.seq))
+        self.receipts = tuple(self._arrived(r) for r in sorted(found, key=lambda r: r.seq))
+
+    def _arrived(self, receipt: Receipt) -> Receipt:
+        """Behind Toxiproxy only that acknowledges what goes down to a caller: there it is delivered when it is felt."""
+        if not self._cluster.fronted or receipt.direction == Direction.UP:
+            return receipt
+        self._feel(receipt)
+        return msgspec.structs.replace(receipt, delivered=self.felt.get(receipt.seq))
 
     @property
     def delivered(self) -> bool:
@@ -67,10 +77,13 @@ class Witness:
     def all_felt(self) -> bool:
         """Every receiver shows that it took the flipped message; asks those that have not yet."""
         for receipt in self.receipts:
-            moment = None if receipt.seq in self.felt else self._felt_at(receipt)
-            if moment is not None:
-                self.felt[receipt.seq] = moment
+            self._feel(receipt)
         return len(self.felt) == len(self.receipts) > 0
+
+    def _feel(self, receipt: Receipt) -> None:
+        moment = None if receipt.seq in self.felt else self._felt_at(receipt)
+        if moment is not None:
+            self.felt[receipt.seq] = moment
 
     def _felt_at(self, receipt: Receipt) -> float | None:
         name = _receiver(receipt)
@@ -150,7 +163,14 @@ class Witness:
 
     def crashed(self) -> tuple[str, ...]:
         """Services whose process ended by itself."""
-        return tuple(e.service for e in self._cluster.exits()[self._exits :])
+        return tuple(e.service for e in self._ended() if not e.host)
+
+    def host_troubles(self) -> tuple[str, ...]:
+        """What the host did to services, a line each: a trial beside it proves nothing."""
+        return tuple(f"{e.service}: {e.host}" for e in self._ended() if e.host)
+
+    def _ended(self) -> tuple[Exit, ...]:
+        return self._cluster.exits()[self._exits :]
 
     def hung(self) -> tuple[str, ...]:
         """Services that run and do not answer on their control ports."""

@@ -1,17 +1,22 @@
-"""Clusters for tests: one default cluster and one of gossip alone, reused while they are proved clean."""
+"""Clusters for tests, on every backend: one default cluster and one of gossip alone, reused while proved clean."""
 
 import pytest
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
+from straybit.backends.docker import DockerBackend
 from straybit.backends.process import ProcessBackend
 from straybit_nodes.topology import Topology
 
 SOON_S = 10.0
+BACKENDS = {"process": ProcessBackend, "docker": DockerBackend}
 
 
-@pytest.fixture(scope="session")
-def backend():
-    with ProcessBackend() as backend:
+@pytest.fixture(scope="session", params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def backend(request):
+    """One suite over all backends."""
+    if request.param == "docker":
+        request.getfixturevalue("docker_engine")
+    with BACKENDS[request.param]() as backend:
         yield backend
 
 

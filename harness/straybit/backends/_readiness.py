@@ -16,12 +16,11 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from straybit.backends import BackendError
-from straybit.backends._messages import Exited
 from straybit.cluster import Cluster
 from straybit.control import Control, NodeSilentError
 from straybit_faults.client import ProxyError, ProxyServer
 
-__all__ = ["await_agreement", "await_answer", "await_proxy"]
+__all__ = ["await_agreement", "await_answer", "await_proxy", "step_until_known"]
 
 POLL_S = 0.01
 """Between two looks; finer takes processor time from the very processes that are waited for."""
@@ -29,17 +28,25 @@ POLL_S = 0.01
 T = TypeVar("T")
 
 
+class Ended(Protocol):
+    """How a service ended."""
+
+    @property
+    def status(self) -> int:
+        """Its exit code, or minus the signal that killed it."""
+
+
 class Watched(Protocol):
     """What tells whether a service still lives."""
 
-    def ended(self, name: str) -> Exited | None:
+    def ended(self, name: str) -> Ended | None:
         """Its exit, None while it lives."""
 
     def last_words(self, name: str) -> str:
         """The last lines it wrote."""
 
 
-def await_answer(control: Control, watched: Watched, *, state: str, budget_s: float) -> None:
+def await_answer(control: Control, watched: Watched, *, state: str, budget_s: float, every_s: float = POLL_S) -> None:
     """Return when the service's control port says `state`. Raises BackendError when it dies or `budget_s` pass."""
 
     def look() -> None:
@@ -47,12 +54,12 @@ def await_answer(control: Control, watched: Watched, *, state: str, budget_s: fl
         if health.state != state:
             raise NodeSilentError(f"{control.name} is {health.state}, not {state}")
 
-    _await(look, control.name, watched, budget_s, NodeSilentError)
+    _await(look, control.name, watched, budget_s, every_s, NodeSilentError)
 
 
-def await_proxy(proxy: ProxyServer, name: str, watched: Watched, *, budget_s: float) -> None:
+def await_proxy(proxy: ProxyServer, name: str, watched: Watched, *, budget_s: float, every_s: float = POLL_S) -> None:
     """Return when the proxy server answers. Raises BackendError."""
-    _await(proxy.version, name, watched, budget_s, ProxyError)
+    _await(proxy.version, name, watched, budget_s, every_s, ProxyError)
 
 
 def await_agreement(cluster: Cluster, *, budget_s: float) -> None:
@@ -76,6 +83,13 @@ def await_agreement(cluster: Cluster, *, budget_s: float) -> None:
     )(cluster.disagreements)
 
 
+def step_until_known(cluster: Cluster) -> None:
+    """Without timers nobody hears of anybody: let every member talk to the first, twice, in order."""
+    first, *others = (member.name for member in cluster.topology.members())
+    for name in (*others, *others):
+        cluster.control(name).exchange(first)
+
+
 class _StopWhen(stop_base):
     """Give up as soon as `hopeless` says so."""
 
@@ -86,7 +100,9 @@ class _StopWhen(stop_base):
         return self._hopeless()
 
 
-def _await(look: Callable[[], T], name: str, watched: Watched, budget_s: float, error: type[Exception]) -> T:
+def _await(
+    look: Callable[[], T], name: str, watched: Watched, budget_s: float, every_s: float, error: type[Exception]
+) -> T:
     def give_up(state: RetryCallState) -> T:
         exit = watched.ended(name)
         why = f"ended with {exit.status} before it was ready" if exit else f"was not ready within {budget_s:g} s"
@@ -97,7 +113,7 @@ def _await(look: Callable[[], T], name: str, watched: Watched, budget_s: float, 
 
     return Retrying(
         retry=retry_if_exception_type(error),
-        wait=wait_fixed(POLL_S),
+        wait=wait_fixed(every_s),
         stop=stop_after_delay(budget_s) | _StopWhen(lambda: watched.ended(name) is not None),
         retry_error_callback=give_up,
     )(look)

@@ -13,6 +13,7 @@ __all__ = ["BACKENDS", "open_backend"]
 BACKENDS = {
     "process": "straybit.backends.process:ProcessBackend",
     "sim": "straybit.backends.sim:SimBackend",
+    "docker": "straybit.backends.docker:DockerBackend",
 }
 
 

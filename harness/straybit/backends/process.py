@@ -16,7 +16,7 @@ from straybit.backends import BackendError
 from straybit.backends._folders import cluster_folder, data_folder
 from straybit.backends._messages import Exited
 from straybit.backends._processes import Processes
-from straybit.backends._readiness import await_agreement, await_answer, await_proxy
+from straybit.backends._readiness import await_agreement, await_answer, await_proxy, step_until_known
 from straybit.backends._wiring import HOST, Wiring, configs, ports_needed, share_out
 from straybit.backends.nursery import Nursery, NurseryError
 from straybit.cluster import Cluster, Spec
@@ -197,15 +197,8 @@ def _bring_up(cluster: Cluster, processes: Processes, wiring: Wiring, budget_s: 
     cluster.observers.start()
     cluster.side_by_side(lambda name: cluster.control(name).resume(), names)
     if not cluster.spec.ticks:
-        _step_until_known(cluster)
+        step_until_known(cluster)
     await_agreement(cluster, budget_s=budget_s)
-
-
-def _step_until_known(cluster: Cluster) -> None:
-    """Without timers nobody hears of anybody: let every member talk to the first, twice, in order."""
-    first, *others = (member.name for member in cluster.topology.members())
-    for name in (*others, *others):
-        cluster.control(name).exchange(first)
 
 
 def _as_observation(exit: Exit) -> Observation:

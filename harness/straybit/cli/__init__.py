@@ -22,6 +22,9 @@ COMMANDS = {
     "agree": "play the same flips on two backends, and count where they end alike",
     "shrink": "find the smallest trial that ends like this one, and print it as a test",
     "proxy": "run the proxy alone, on Toxiproxy's port",
+    "compose": "write the cluster's compose file",
+    "doctor": "say what this machine can do, and what is missing",
+    "sweep": "remove what a dead run left in the Docker engine",
     "report": "make the report of a run's folder again, from its journal",
 }
 """Each lives in the module of its name; `straybit --help` reads this table and imports none of them."""

@@ -10,6 +10,9 @@ SCENARIOS = {
     "june-2008": "straybit.scenarios.june_2008:JUNE_2008",
     "june-2008-bits": "straybit.scenarios.june_2008:JUNE_2008_BITS",
     "july-2008": "straybit.scenarios.july_2008:JULY_2008",
+    "flip-under-latency": "straybit.scenarios.bad_links:FLIP_UNDER_LATENCY",
+    "flip-during-reset": "straybit.scenarios.bad_links:FLIP_DURING_RESET",
+    "restore-over-slow-links": "straybit.scenarios.bad_links:RESTORE_OVER_SLOW_LINKS",
 }
 """Where each scenario lives; it is imported when it is asked for."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,15 +23,15 @@ from straybit_nodes.gossip.core import Core, Origin
 from straybit_nodes.gossip.kept import Kept
 from straybit_nodes.gossip.measures import Measures
 from straybit_nodes.gossip.messages import Reason
+from straybit_nodes.gossip.ring import FrameRing
 from straybit_nodes.gossip.seal import key_of
 from straybit_nodes.gossip.view import shown
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
 from straybit_nodes.topology import Kind, Role
 
-__all__ = ["FRAMES_KEPT", "GossipMember"]
+__all__ = ["GossipMember"]
 
-FRAMES_KEPT = 4096
 INBOUND_MAX = 1024
 """Connections from others at a time; one more is closed at once."""
 _BACKLOG = 256
@@ -77,8 +76,7 @@ class GossipMember:
         self._open: set[Connection] = set()
         self._dialling: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._frames: deque[dict[str, Any]] = deque(maxlen=FRAMES_KEPT)
-        self._seq = 0
+        self._frames = FrameRing()
         self._numbers = 0
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._ending: dict[int, asyncio.Future[str | None]] = {}
@@ -188,7 +186,7 @@ class GossipMember:
 
     def frames(self, since: int) -> dict[str, Any]:
         """Frames received, refused ones too, from sequence number `since` on, as far as they are kept."""
-        return {"next": self._seq, "frames": [frame for frame in self._frames if frame["seq"] >= since]}
+        return self._frames.since(since)
 
     async def exchange(self, peer: str) -> str | None:
         """One exchange with `peer` now; None when it went well. Raises ControlError."""
@@ -258,11 +256,8 @@ class GossipMember:
         """See Hearer."""
         now = time.monotonic()
         for frame in frames:
-            self._seq += 1
             self._measures.received(frame.kind)
-            self._frames.append(
-                {"seq": self._seq - 1, "t": now, "from": frame.sender, "kind": frame.kind, "crc": frame.crc}
-            )
+            self._frames.add(frame, now)
             if connection.id not in self._connections:
                 continue
             if isinstance(frame, Bad):

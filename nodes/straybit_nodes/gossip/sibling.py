@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from straybit_nodes.config import NodeConfig
 from straybit_nodes.dial import DialTable
 from straybit_nodes.gossip.codec import Bad, Frame, encode
 from straybit_nodes.gossip.connection import Connection
 from straybit_nodes.gossip.messages import Denied, Entry, Granted, Message, Place, Reason, Release, State, Subscribe
+from straybit_nodes.gossip.ring import FrameRing
 from straybit_nodes.gossip.seal import Seals, key_of
 from straybit_nodes.gossip.view import shown
 from straybit_nodes.logs import Log
@@ -39,6 +42,7 @@ class Sibling:
         self._metrics = metrics
         self._dials = dials
         self._entries: dict[str, Entry] = {}
+        self._frames = FrameRing()
         self._numbers = 0
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._connection: Connection | None = None
@@ -48,6 +52,10 @@ class Sibling:
     def entries(self) -> dict[str, dict[str, int]]:
         """What the gossip node told, by owner."""
         return {owner: shown(entry) for owner, entry in self._entries.items()}
+
+    def frames(self, since: int) -> dict[str, Any]:
+        """Frames that came from the gossip node, as `Member.frames` gives a member's."""
+        return self._frames.since(since)
 
     @property
     def connected(self) -> bool:
@@ -109,7 +117,9 @@ class Sibling:
 
     def heard(self, connection: Connection, frames: list[Frame | Bad]) -> None:
         """See Hearer."""
+        now = time.monotonic()
         for frame in frames:
+            self._frames.add(frame, now)
             self._metrics.frames.labels("in", frame.kind).inc()
             if isinstance(frame, Bad):
                 self._refuse(frame)

@@ -51,6 +51,9 @@ class Beside(Places, Protocol):
     def entries(self) -> dict[str, dict[str, int]]:
         """What it told: `{owner: {"address", "status", "load", "generation", "version"}}`."""
 
+    def frames(self, since: int) -> dict[str, Any]:
+        """Frames that came from it, from sequence number `since` on."""
+
     async def start(self) -> None:
         """Connect and stay connected; returns at once."""
 
@@ -140,6 +143,7 @@ class StorageNode:
         return {
             **control_routes(self._config.service.name, self),
             **host_routes(self._store, self._clock, self._scrubber, self._mender),
+            ("GET", "/frames"): self._frames,
         }
 
     def view(self) -> dict[str, Any]:
@@ -263,6 +267,9 @@ class StorageNode:
             on_failure=self._findings.failed_leg,
             on_damage=self._findings.damaged_leg,
         )
+
+    async def _frames(self, ask: Ask) -> object:
+        return self._beside.frames(ask.number("since", 0))
 
 
 def _response(answer: Answer, request_id: str) -> web.Response:

@@ -1,0 +1,260 @@
+"""Services as containers: `docker compose` starts them, the Docker SDK steers and watches them."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from straybit.backends import BackendError
+from straybit.backends._containers import Containers
+from straybit.backends._engine import Engine, EngineError, ask_compose, compose_version, find_engine
+from straybit.backends._images import require_images
+from straybit.backends._owner import this_owner
+from straybit.backends._readiness import await_agreement, await_answer, await_proxy, step_until_known
+from straybit.cluster import Cluster, Spec
+from straybit.compose import RUN, compose_yaml
+from straybit.control import Control, ControlError
+from straybit.observe import Follower, Observation, Observers
+from straybit.services import Exit
+from straybit_faults.client import ProxyError, ProxyServer
+from straybit_nodes.contained import API, BACK, CONTROL, FRONT, Layout
+from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.topology import CLIENT, Topology
+
+__all__ = ["DockerBackend"]
+
+START_BUDGET_S = 60.0
+"""For a whole cluster to come up; two idle cores need a quarter of it."""
+TRIES = 5
+"""Networks of addresses that are tried until one is free."""
+LOOK_EVERY_S = 0.2
+"""At each of them while they start; a look costs more than at a process, and takes time from twenty interpreters."""
+HOST = "127.0.0.1"
+
+
+class DockerBackend:
+    """Every cluster is a compose project of its own, whose containers, networks and volumes carry the run's label.
+
+    Does not tolerate its own process's death: `straybit sweep` removes what is left then.
+    """
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._clusters: list[Cluster] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, found when it is first wanted. Raises EngineError."""
+        with self._lock:
+            if self._engine is None:
+                compose_version()
+                engine = find_engine()
+                require_images(engine)
+                self._engine = engine
+            return self._engine
+
+    def start(
+        self,
+        topology: Topology,
+        *,
+        defences: Iterable[str] = (),
+        rules: Rules | None = None,
+        seed: int = 0,
+        ticks: bool = True,
+        folder: Path | None = None,
+        keep: bool = False,
+        budget_s: float = START_BUDGET_S,
+    ) -> Cluster:
+        """As Backend.start; gives up after `budget_s`."""
+        spec = Spec(
+            topology=topology,
+            defences=frozenset(defences),
+            rules=rules or Rules(),
+            seed=seed,
+            ticks=ticks,
+            keep=keep,
+        )
+        engine = self.engine
+        with ExitStack() as taken:
+            home = _home(folder)
+            if folder is None:
+                taken.callback(shutil.rmtree, home, ignore_errors=True)
+            project = _Project(spec, home, temporary=folder is None)
+            cluster = project.start(engine, budget_s)
+            taken.pop_all()
+        self._clusters = [*(c for c in self._clusters if not c.closed), cluster]
+        return cluster
+
+    def close(self) -> None:
+        """End every cluster of this backend; safe to call twice."""
+        with ExitStack() as stack:  # each is closed, whatever closing another raised
+            stack.callback(self._end_engine)
+            for cluster in self._clusters:
+                stack.callback(cluster.close)
+
+    def _end_engine(self) -> None:
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+
+
+class _Project:
+    """One cluster on its way from a specification to a healthy compose project."""
+
+    def __init__(self, spec: Spec, home: Path, *, temporary: bool) -> None:
+        self.spec = spec
+        self.home = home
+        self.temporary = temporary
+        self.run = f"straybit-{secrets.token_hex(4)}"
+        self.token = secrets.token_hex(16)
+        self.file = home / "compose.yaml"
+
+    def start(self, engine: Engine, budget_s: float) -> Cluster:
+        """Raises BackendError with everything taken down again."""
+        try:
+            layout = Layout(self.spec.topology)
+            self.file.write_text(compose_yaml(self.spec.topology))
+        except (ValueError, OSError) as error:
+            raise BackendError(f"the cluster's compose.yaml cannot be written: {error}") from None
+        containers = Containers(engine, self.run, logs=self.home / "logs", down=self._down)
+        try:
+            self._up(engine)
+            cluster = self._cluster(layout, containers)
+        except BaseException:
+            with ExitStack() as stack:
+                stack.callback(containers.clean, keep=False)
+                stack.callback(containers.end)
+            raise
+        try:
+            _make_ready(cluster, containers, budget_s)
+        except (ControlError, ProxyError, OSError) as error:
+            cluster.close()
+            raise BackendError(f"the cluster did not start: {error}") from error
+        except BaseException:
+            cluster.close()
+            raise
+        return cluster
+
+    def environment(self, net: str) -> dict[str, str]:
+        """The variables of compose.yaml."""
+        spec = self.spec
+        return {
+            RUN.replace(".", "_").upper(): self.run,
+            "STRAYBIT_OWNER": this_owner(),
+            "STRAYBIT_NET": net,
+            "STRAYBIT_S3_PORT": "0",
+            "STRAYBIT_TOKEN": self.token,
+            "STRAYBIT_DEFENCES": ",".join(sorted(spec.defences)) or "none",
+            "STRAYBIT_RULES": msgspec.json.encode(spec.rules).decode(),
+            "STRAYBIT_SEED": str(spec.seed),
+            "STRAYBIT_HELD": "true",
+            "STRAYBIT_TICKS": "true" if spec.ticks else "false",
+        }
+
+    def _up(self, engine: Engine) -> None:
+        for net in _free_nets(engine):
+            try:
+                ask_compose(self.run, self.file, ["up", "--detach", "--no-build"], env=self.environment(net))
+            except EngineError as error:
+                if "overlaps" not in error.said:  # somebody took the addresses between the look and the start
+                    raise
+            else:
+                return
+        raise EngineError(f"no free network of 256 addresses was found in {TRIES} tries; remove networks nobody uses")
+
+    def _down(self) -> None:
+        arguments = ["down", "--volumes", "--remove-orphans", "--timeout", "0"]
+        ask_compose(self.run, self.file, arguments, env=self.environment("10.208.0"))
+
+    def _cluster(self, layout: Layout, containers: Containers) -> Cluster:
+        containers.find()
+        names = [service.name for service in self.spec.topology.services()]
+        controls = {name: Control(name, (HOST, containers.port(name, CONTROL)), self.token) for name in names}
+        containers.steer(controls)
+        observers = Observers(Follower({name: self.home / "logs" / f"{name}.ndjson" for name in names}), controls)
+        cluster = Cluster(
+            self.spec,
+            self.home,
+            backend=DockerBackend.name,
+            services=containers,
+            controls=controls,
+            proxy=ProxyServer(HOST, containers.port(BACK, API)),
+            network=ProxyServer(HOST, containers.port(FRONT, API)),
+            run=self.run,
+            endpoints={
+                link.callee: f"http://{HOST}:{containers.port(FRONT, layout.ports[link.name])}"
+                for link in self.spec.topology.links()
+                if link.caller == CLIENT
+            },
+            observers=observers,
+        )
+        containers.follow(lambda exit: observers.add(_as_observation(exit)))
+        if self.temporary:
+            containers.temporary = self.home
+        return cluster
+
+
+def _make_ready(cluster: Cluster, containers: Containers, budget_s: float) -> None:
+    names = [service.name for service in cluster.topology.services()]
+    patience = {"budget_s": budget_s, "every_s": LOOK_EVERY_S}
+    await_proxy(cluster.network, FRONT, containers, **patience)
+    await_proxy(cluster.proxy, BACK, containers, **patience)
+    cluster.side_by_side(lambda name: await_answer(cluster.control(name), containers, state="held", **patience), names)
+    cluster.observers.start()
+    cluster.side_by_side(lambda name: cluster.control(name).resume(), names)
+    if not cluster.spec.ticks:
+        step_until_known(cluster)
+    await_agreement(cluster, budget_s=budget_s)
+
+
+def _home(folder: Path | None) -> Path:
+    """The cluster's folder, with a place for logs in it."""
+    try:
+        home = Path(tempfile.mkdtemp(prefix="straybit-")) if folder is None else folder.resolve()
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(f"the cluster's folder cannot be made: {error}; name another one") from None
+    return home
+
+
+def _free_nets(engine: Engine) -> list[str]:
+    """Networks of 256 addresses that no network of the engine overlaps, in an order of chance."""
+    networks = engine.ask(lambda api: api.networks(), "networks cannot be listed")
+    taken = [
+        ipaddress.ip_network(config["Subnet"])
+        for network in networks
+        for config in (network.get("IPAM") or {}).get("Config") or []
+        if config.get("Subnet")
+    ]
+    tried = random.SystemRandom().sample(range(1 << 12), TRIES * 4)
+    nets = [f"10.{209 + number // 256 % 16}.{number % 256}" for number in tried]
+    free = [net for net in nets if not any(ipaddress.ip_network(f"{net}.0/24").overlaps(other) for other in taken)]
+    return free[:TRIES]
+
+
+def _as_observation(exit: Exit) -> Observation:
+    fields = {"status": exit.status, **({"host": exit.host} if exit.host else {})}
+    return Observation(exit.t, exit.service, "exit", fields)
