@@ -129,8 +129,10 @@ networks:
       com.docker.network.bridge.enable_ip_masquerade: "false"
 
 volumes:
-  data:
+  data: # in memory, so that a busy disk does not look like a slow server; it lasts while any node runs
     labels: *labels
+    driver: local
+    driver_opts: {{type: tmpfs, device: tmpfs, o: "size=1g,mode=1777"}}
 
 configs:
   links: # what Toxiproxy is told; straybit's proxy makes the same links for itself, on the same ports

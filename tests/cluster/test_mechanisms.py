@@ -17,7 +17,11 @@ ALIVE = 0.4
 STEADY_S = 2.0
 BACK_S = 5.0
 
-pytestmark = pytest.mark.alone
+# mechanisms are the core's: one backend shows them, and the verdicts play July on the others
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.parametrize("backend", ["process"], indirect=True, scope="session"),
+]
 
 REMOVED = {
     "gossip before request": Rules(gossip_before_request=False),

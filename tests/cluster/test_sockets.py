@@ -5,6 +5,9 @@ import pytest
 
 from straybit.steady import wait_steady
 
+# who listens where in a container is its network's matter: tests/docker/test_by_hand.py
+pytestmark = pytest.mark.parametrize("backend", ["process"], indirect=True, scope="session")
+
 
 def sockets(pid):
     return psutil.Process(pid).net_connections("inet")

@@ -13,6 +13,8 @@ from straybit.control import Control
 from straybit_nodes.topology import Topology
 
 GOSSIP = Topology.gossip_only(3)
+ONLY_PROCESSES = pytest.mark.parametrize("backend", ["process"], indirect=True, scope="session")
+"""For what containers have otherwise, or not at all; tests/docker has what holds for them."""
 
 
 def test_default_cluster_starts_whole(cluster):
@@ -60,6 +62,7 @@ def test_temporary_folder_is_removed(backend):
 
 
 @pytest.mark.parametrize("keep", [False, True])
+@ONLY_PROCESSES
 def test_given_folder_keeps_its_logs(backend, tmp_path, monkeypatch, keep):
     """In a folder of the user's the logs stay, and the data only when asked; else it is elsewhere, and goes."""
     elsewhere = tmp_path / "elsewhere"
@@ -73,6 +76,7 @@ def test_given_folder_keeps_its_logs(backend, tmp_path, monkeypatch, keep):
     assert list(elsewhere.iterdir()) == []
 
 
+@ONLY_PROCESSES
 def test_closed_cluster_leaves_no_process_and_no_port(backend):
     """After close no process of the cluster runs and its ports are free."""
     cluster = backend.start(GOSSIP)
@@ -84,6 +88,7 @@ def test_closed_cluster_leaves_no_process_and_no_port(backend):
         socket.create_server(("127.0.0.1", port)).close()
 
 
+@ONLY_PROCESSES
 def test_folder_that_cannot_be_made_is_an_error(backend, tmp_path):
     """A folder that cannot be made, or has no room for data, is an error that names it."""
     (tmp_path / "file").touch()
@@ -94,6 +99,7 @@ def test_folder_that_cannot_be_made_is_an_error(backend, tmp_path):
         backend.start(GOSSIP, folder=tmp_path, keep=True)
 
 
+@ONLY_PROCESSES
 def test_node_that_dies_is_an_error_with_its_last_words(backend, tmp_path):
     """A service that cannot start is named with its last words, and everything is taken down again."""
     (tmp_path / "logs" / "gossip-2.ndjson").mkdir(parents=True)
@@ -102,6 +108,7 @@ def test_node_that_dies_is_an_error_with_its_last_words(backend, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@ONLY_PROCESSES
 def test_warm_parent_has_one_thread(gossip):
     """Whatever the warm parent has imported, no thread exists in it when it forks, and nothing heavy was imported."""
     parent = psutil.Process(gossip.pid("gossip-1")).parent()
@@ -135,6 +142,7 @@ def test_unknown_names_are_refused(gossip):
         gossip.endpoint("lb-1")
 
 
+@ONLY_PROCESSES
 def test_start_and_import_are_told_apart(backend):
     """The warm parent's imports are measured apart and done once."""
     assert backend.warm() == backend.warm() > 0

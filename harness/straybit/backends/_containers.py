@@ -18,7 +18,7 @@ from straybit.backends._readiness import await_answer
 from straybit.compose import RUN
 from straybit.control import Control
 from straybit.services import Exit
-from straybit_nodes.contained import CONTROL
+from straybit_nodes.contained import BACK, CONTROL, FRONT
 
 __all__ = ["Containers"]
 
@@ -30,6 +30,7 @@ RESTART_S = 20.0
 WORKERS = 8
 """Calls to the engine at a time; it does most of their work one after another."""
 SERVICE = "com.docker.compose.service"
+_PROXIES = (FRONT, BACK)
 
 
 class _Container:
@@ -92,7 +93,8 @@ class Containers:
         self._on_exit = on_exit
         self._events = EventFollower(self._engine, f"{RUN}={self._run}", self._event, self._engine_gone)
         for name, container in self._containers.items():
-            self._followers[name] = LogFollower(self._engine, container.id, self._logs / name)
+            files = [self._logs / f"{name}.{end}" for end in (("log",) * 2 if name in _PROXIES else ("ndjson", "err"))]
+            self._followers[name] = LogFollower(self._engine, container.id, *files)
         self._look_again()
 
     def _look_again(self) -> None:

@@ -17,16 +17,16 @@ END_S = 2.0
 
 
 class LogFollower:
-    """Writes a container's output to `PATH.ndjson`, and what is no structured line to `PATH.err`, as it comes.
+    """Writes a container's output to `log` as it comes, and what is no JSON object to `errors`.
 
     After a restart the engine gives the whole log again; what was written already is skipped.
     """
 
-    def __init__(self, engine: Engine, id: str, path: Path) -> None:
+    def __init__(self, engine: Engine, id: str, log: Path, errors: Path) -> None:
         self._engine = engine
         self._id = id
-        self._log = Path(f"{path}.ndjson")
-        self._errors = Path(f"{path}.err")
+        self._log = log
+        self._errors = errors
         self._errors.touch()
         self._log.touch()
         self._taken = 0

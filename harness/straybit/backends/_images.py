@@ -58,4 +58,4 @@ def _labels(engine: Engine, name: str) -> dict[str, str] | None:
 
 
 def _inspect(name: str) -> Callable[[Any], dict[str, Any]]:
-    return lambda api: api.inspect_image(name)  # type: ignore[no-any-return]  # it ships no type for this one
+    return lambda api: api.inspect_image(name)

@@ -6,7 +6,6 @@ import ipaddress
 import random
 import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -19,12 +18,14 @@ import msgspec
 from straybit.backends import BackendError
 from straybit.backends._containers import Containers
 from straybit.backends._engine import Engine, EngineError, ask_compose, compose_version, find_engine
+from straybit.backends._folders import cluster_folder
 from straybit.backends._images import require_images
 from straybit.backends._owner import this_owner
 from straybit.backends._readiness import await_agreement, await_answer, await_proxy, step_until_known
 from straybit.cluster import Cluster, Spec
 from straybit.compose import RUN, compose_yaml
 from straybit.control import Control, ControlError
+from straybit.driver import LIVE
 from straybit.observe import Follower, Observation, Observers
 from straybit.services import Exit
 from straybit_faults.client import ProxyError, ProxyServer
@@ -50,6 +51,7 @@ class DockerBackend:
     """
 
     name = "docker"
+    driver = LIVE
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,7 +100,7 @@ class DockerBackend:
         )
         engine = self.engine
         with ExitStack() as taken:
-            home = _home(folder)
+            home = cluster_folder(folder)
             if folder is None:
                 taken.callback(shutil.rmtree, home, ignore_errors=True)
             project = _Project(spec, home, temporary=folder is None)
@@ -230,16 +232,6 @@ def _make_ready(cluster: Cluster, containers: Containers, budget_s: float) -> No
     await_agreement(cluster, budget_s=budget_s)
 
 
-def _home(folder: Path | None) -> Path:
-    """The cluster's folder, with a place for logs in it."""
-    try:
-        home = Path(tempfile.mkdtemp(prefix="straybit-")) if folder is None else folder.resolve()
-        (home / "logs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BackendError(f"the cluster's folder cannot be made: {error}; name another one") from None
-    return home
-
-
 def _free_nets(engine: Engine) -> list[str]:
     """Networks of 256 addresses that no network of the engine overlaps, in an order of chance."""
     networks = engine.ask(lambda api: api.networks(), "networks cannot be listed")
@@ -247,7 +239,7 @@ def _free_nets(engine: Engine) -> list[str]:
         ipaddress.ip_network(config["Subnet"])
         for network in networks
         for config in (network.get("IPAM") or {}).get("Config") or []
-        if config.get("Subnet")
+        if "." in config.get("Subnet", "")
     ]
     tried = random.SystemRandom().sample(range(1 << 12), TRIES * 4)
     nets = [f"10.{209 + number // 256 % 16}.{number % 256}" for number in tried]
