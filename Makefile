@@ -128,6 +128,13 @@ build/wheels/needed: nodes/requirements.txt constraints.txt | $(VENV)/.ready
 	rm -rf $@
 	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --python-version $(IMAGE_PYTHON) $(WHEEL_PLATFORMS) -c constraints.txt -r nodes/requirements.txt -d $@
 
+FLIPS ?= 200
+
+.PHONY: agree
+agree: image ## the same FLIPS flips on processes and in containers: do they end alike?
+	rm -rf $(OUT)/agree
+	$(BIN)/straybit agree --backends process,docker --sample $(FLIPS) --at-least 99% --out $(OUT)/agree
+
 .PHONY: wheels image
 wheels: build/wheels/needed ## straybit, and what its nodes need, as wheels for the image's Python
 	rm -rf build/wheels/own

@@ -64,6 +64,9 @@ class Cluster:
     `serials` numbers its trials. Usable from several threads; close it, or use it as a context manager.
     """
 
+    restart_s = 0.4
+    """What the restart of one service may take here: for budgets of work that restarts many."""
+
     def __init__(
         self,
         spec: Spec,

@@ -28,7 +28,12 @@ class Forwarder:
         self.listener.listen(64)
         self.target = target
         self.sockets = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.threads = []
+        self._begin(self._accept)
+
+    def _begin(self, work, *args):
+        self.threads.append(threading.Thread(target=work, args=args, daemon=True))
+        self.threads[-1].start()
 
     def _accept(self):
         with contextlib.suppress(OSError):
@@ -38,7 +43,7 @@ class Forwarder:
                 there.connect(self.target)
                 self.sockets += [here, there]
                 for ends in ((here, there), (there, here)):
-                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+                    self._begin(self._copy, *ends)
 
     def _copy(self, source, sink):
         with contextlib.suppress(OSError):
@@ -55,6 +60,10 @@ class Forwarder:
         for end in self.sockets:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(5)
+        for end in self.sockets:
+            end.close()
 
 
 @pytest.fixture

@@ -230,7 +230,7 @@ class Containers:
                     if isinstance(done.exception(), BackendError):
                         errors.append(str(done.exception()))
 
-        if not self._lost:
+        if self._events is not None and not self._lost:  # else nobody would hear of their end, and `clean` ends them
             each(self._signal_to_end, names)
             with self._changed:
                 self._changed.wait_for(lambda: self._lost or all(map(self._is_gone, names)), GRACE_S)

@@ -39,6 +39,8 @@ START_BUDGET_S = 60.0
 """For a whole cluster to come up; two idle cores need a quarter of it."""
 TRIES = 5
 """Networks of addresses that are tried until one is free."""
+RESTART_S = 5.0
+"""Two containers of one server, side by side, on two cores that carry July's load at the same time."""
 LOOK_EVERY_S = 0.2
 """At each of them while they start; a look costs more than at a process, and takes time from twenty interpreters."""
 HOST = "127.0.0.1"
@@ -213,6 +215,7 @@ class _Project:
             },
             observers=observers,
         )
+        cluster.restart_s = RESTART_S
         containers.follow(lambda exit: observers.add(_as_observation(exit)))
         if self.temporary:
             containers.temporary = self.home

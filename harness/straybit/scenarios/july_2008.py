@@ -16,6 +16,7 @@ from straybit import records
 from straybit.control import ControlError
 from straybit.load import Load
 from straybit.observe.alarm import gossip_alarms
+from straybit.rollout import servers
 from straybit.run import Run
 from straybit.scenarios._july_judge import expectations, story
 from straybit.scenarios._july_plan import july_plan, owner_of
@@ -44,7 +45,7 @@ ENOUGH = 40
 """Requests in a region without which a share of success says nothing."""
 WATCH_S = 25.0
 ROLLING_S = 5.0
-"""For the rolling restart that is tried first, as in 2008, and cannot help."""
+"""For the rolling restart that is tried first, as in 2008, and cannot help; more where a restart takes longer."""
 AGAIN_S = 12.0
 """For the cluster to be down again after it: the restarts have emptied every queue, and they fill up first."""
 PER_STORAGE = 3.0
@@ -159,7 +160,8 @@ class July:
         run = self.run
         if self.down:
             with run.phase("rolling restart"):
-                self.rolled, _ = run.restore("rolling", budget_s=ROLLING_S)
+                budget_s = max(ROLLING_S, run.cluster.restart_s * len([*servers(run.topology)]))
+                self.rolled, _ = run.restore("rolling", budget_s=budget_s)
                 after_s = run.now()
                 self.still_down = run.wait_until(lambda: self.is_down(load, after_s), AGAIN_S, every_s=0.25)
         self.sticky = bool(trial.look())

@@ -12,7 +12,7 @@ import pytest
 from straybit_nodes.config import Dial, NodeConfig
 from straybit_nodes.control import ControlError
 from straybit_nodes.dial import DialTable
-from straybit_nodes.gossip import connection, member
+from straybit_nodes.gossip import connection, member, ring
 from straybit_nodes.gossip import messages as m
 from straybit_nodes.gossip.codec import encode
 from straybit_nodes.gossip.layout import HEADER
@@ -363,6 +363,7 @@ def test_a_sibling_knows_what_its_gossip_node_knows(tmp_path):
             await until(lambda: line.entries() == one.entries() != {})
             await one.exchange("gossip-2")
             await until(lambda: set(line.entries()) == {"gossip-1", "gossip-2"})
+            assert [frame["kind"] for frame in line.frames(0)["frames"]][:2] == ["state", "state"]
             await one.stop()
             await one.clear()
             await until(lambda: set(line.entries()) == {"gossip-1"})
@@ -571,7 +572,7 @@ def test_a_peer_that_does_not_read_is_cut_off(monkeypatch):
 def test_the_ring_of_frames_is_bounded(tmp_path, monkeypatch):
     """Only the last frames are kept; the sequence numbers go on."""
     kept = 100
-    monkeypatch.setattr(member, "FRAMES_KEPT", kept)
+    monkeypatch.setattr(ring, "FRAMES_KEPT", kept)
 
     async def run():
         async with cluster(tmp_path) as made:

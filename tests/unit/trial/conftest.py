@@ -92,7 +92,7 @@ class FakeControl:
 
     def frames(self, since=0):
         self.alive()
-        seen = [r for r in self.cluster.proxy.book if r.seq >= min(since, 1 << 30)]
+        seen = [r for r in self.cluster.proxy.book if r.seq >= min(since, 1 << 30) and not self.cluster.deaf]
         frames = [Frame(seq=r.seq, t=r.sent + 0.001, sender="gossip-1", kind="state", crc=r.crc) for r in seen]
         return Frames(next=len(self.cluster.proxy.book), frames=frames)
 
@@ -116,6 +116,9 @@ class FakeCluster:
         self.missing = ()
         self.lines = []
         self.ended = []
+        self.host = ""
+        self.fronted = False
+        self.deaf = False
         self.beliefs = {}
         self.after_flow = lambda: None
         self.observers = SimpleNamespace(mark=lambda: len(self.lines), seen=self.seen)
@@ -131,7 +134,7 @@ class FakeCluster:
         return FakeControl(self, name)
 
     def exits(self):
-        return tuple(SimpleNamespace(service=name) for name in self.ended)
+        return tuple(SimpleNamespace(service=name, host=self.host) for name in self.ended)
 
     def doubts(self):
         return self.doubt

@@ -213,6 +213,45 @@ def test_a_receiver_that_dies_is_a_crash(cluster):
     assert one.record.local == "crashed"
 
 
+def test_what_the_host_did_to_a_receiver_is_invalid(cluster):
+    """A service that is killed for memory proves nothing of the flip, and the reason says so."""
+
+    def die():
+        cluster.ended = ["gossip-2"]
+        cluster.host = "killed for memory"
+
+    cluster.after_flow = die
+    one = trial(cluster)
+    with pytest.raises(InvalidTrial, match="gossip-2: killed for memory"), one:
+        pass
+    assert one.record.outcome is Outcome.INVALID
+    assert one.record.why == "gossip-2: killed for memory"
+
+
+DOWN = BitFlip("gossip-1:gossip-2", message="state", field="version", bit=62, direction="down")
+
+
+@pytest.mark.parametrize("fronted", [False, True])
+def test_behind_toxiproxy_a_reply_is_delivered_when_it_is_felt(cluster, fronted):
+    """What goes down is acknowledged by the proxy in front: there only the receiver's word counts, and is enough."""
+    cluster.fronted = fronted
+    with trial(cluster, DOWN) as heard:
+        pass
+    heard.expect_outcome("MASKED")
+    cluster.deaf = True
+    one = trial(cluster, DOWN)
+    one.begin()
+    assert one.wait_delivered(0.05) is not fronted
+
+
+def test_what_goes_up_behind_toxiproxy_is_acknowledged_by_its_receiver(cluster):
+    """Up, straybit's proxy has the callee itself before it, and believes its kernel."""
+    cluster.fronted = cluster.deaf = True
+    one = trial(cluster)
+    one.begin()
+    assert one.wait_delivered(0.05)
+
+
 def test_an_exit_before_the_trial_is_not_its_crash(cluster):
     """Only what ended since the trial began counts."""
     cluster.ended = ["gossip-3"]
