@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from straybit_nodes.config import NodeConfig
-from straybit_nodes.control import ControlError, Routes, control_routes
+from straybit_nodes.control import Ask, ControlError, Routes, control_routes
 from straybit_nodes.dial import DialTable
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
