@@ -58,7 +58,7 @@ AGREE ?= sim,process
 SAMPLE ?= 1000
 LANES ?= 2
 .PHONY: agree census
-agree: $(VENV)/.ready ## SAMPLE flips on the backends AGREE: do they end alike? each disagreement with both journals
+agree: $(VENV)/.ready $(if $(findstring docker,$(AGREE)),image) ## SAMPLE flips on the backends AGREE: do they end alike? each disagreement with both journals
 	$(BIN)/straybit agree --backends $(AGREE) --sample $(SAMPLE) --lanes $(LANES)
 
 census: $(VENV)/.ready ## every bit of a state message, undefended and defended, simulated and on processes; and controls
@@ -127,13 +127,6 @@ WHEEL_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014,--p
 build/wheels/needed: nodes/requirements.txt constraints.txt | $(VENV)/.ready
 	rm -rf $@
 	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --python-version $(IMAGE_PYTHON) $(WHEEL_PLATFORMS) -c constraints.txt -r nodes/requirements.txt -d $@
-
-FLIPS ?= 200
-
-.PHONY: agree
-agree: image ## the same FLIPS flips on processes and in containers: do they end alike?
-	rm -rf $(OUT)/agree
-	$(BIN)/straybit agree --backends process,docker --sample $(FLIPS) --at-least 99% --out $(OUT)/agree
 
 .PHONY: wheels image
 wheels: build/wheels/needed ## straybit, and what its nodes need, as wheels for the image's Python
