@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from straybit import BitFlip
+from straybit.backends import BackendError
+from straybit.backends.docker import DockerBackend
 from straybit.backends.process import ProcessBackend
 from straybit.runner import machine
 from straybit.trial import QUIET_S
@@ -18,7 +20,8 @@ from straybit_nodes.topology import Topology
 
 STARTS = 5
 TRIALS = 15
-GOALS = {"start": 1.0, "trial": 0.5}
+GOALS = {"start": 1.0, "trial": 0.5, "docker_start": 20.0, "docker_down": 5.0}
+DOCKER_STARTS = 3
 
 
 def main() -> None:
@@ -44,9 +47,35 @@ def main() -> None:
     print(f"import of the warm parent, once           {import_s:6.2f} s")
     print(f"default cluster, start to healthy         {figures['start_s']:6.2f} s   goal {GOALS['start']:g} s")
     print(f"one trial, beside steady and quiet times  {figures['trial_s']:6.2f} s   goal {GOALS['trial']:g} s")
+    figures |= in_containers()
     facts = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
     print(msgspec.json.encode({**facts, **figures}).decode())
     sys.exit(0)
+
+
+def in_containers() -> dict[str, object]:
+    """The same start in containers, beside it; a line that says why not where there is no engine."""
+    up, down = [], []
+    try:
+        with DockerBackend() as backend:
+            for number in range(DOCKER_STARTS):
+                began = time.monotonic()
+                cluster = backend.start(Topology(), defences=parse_defences("2008"), seed=number)
+                up.append(time.monotonic() - began)
+                began = time.monotonic()
+                cluster.close()
+                down.append(time.monotonic() - began)
+    except BackendError as error:
+        print(f"the same in containers: not measured: {error}")
+        return {}
+    figures = {"docker_start_s": statistics.median(up), "docker_down_s": statistics.median(down)}
+    print(
+        f"the same in containers, start to healthy  {figures['docker_start_s']:6.2f} s   goal {GOALS['docker_start']:g} s"
+    )
+    print(
+        f"the same in containers, down              {figures['docker_down_s']:6.2f} s   goal {GOALS['docker_down']:g} s"
+    )
+    return {**figures, "docker_start_s_all": up, "docker_down_s_all": down}
 
 
 def one_trial(cluster) -> float:  # noqa: ANN001 - a Cluster

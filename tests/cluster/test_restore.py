@@ -37,7 +37,7 @@ def test_rolling_restart_restarts_everyone(cluster):
     services = [s.name for s in cluster.services()]
     order = [*(f"storage-{n} and gossip-{n}" for n in range(1, 9)), "lb-1", "lb-2", "lb-3"]
     pids = {name: cluster.pid(name) for name in services}
-    restored = restore(cluster, "rolling", budget_s=40)
+    restored = restore(cluster, "rolling", budget_s=max(40, 12 * cluster.restart_s))
     assert [stage.name for stage in restored.stages] == [f"restart {names}" for names in order]
     assert all(cluster.pid(name) != pid for name, pid in pids.items())
     assert cluster.exits() == ()

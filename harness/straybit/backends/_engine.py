@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,11 +78,20 @@ def find_engine() -> Engine:
     """The engine that the user's docker client would talk to. Raises EngineError with one line."""
     host = engine_host()
     try:
+        _knock(host)
         client = docker.APIClient(base_url=host, version="auto", timeout=ANSWER_S)
         client.ping()
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise EngineError(_absent(host, _said(error)), _said(error)) from None
     return Engine(client, host)
+
+
+def _knock(host: str) -> None:
+    """Raise OSError where nobody listens on a local socket; the SDK would leave one of its own unclosed."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(ANSWER_S)
+            door.connect(host.removeprefix("unix://"))
 
 
 def engine_host() -> str:
