@@ -69,12 +69,8 @@ def in_containers() -> dict[str, object]:
         print(f"the same in containers: not measured: {error}")
         return {}
     figures = {"docker_start_s": statistics.median(up), "docker_down_s": statistics.median(down)}
-    print(
-        f"the same in containers, start to healthy  {figures['docker_start_s']:6.2f} s   goal {GOALS['docker_start']:g} s"
-    )
-    print(
-        f"the same in containers, down              {figures['docker_down_s']:6.2f} s   goal {GOALS['docker_down']:g} s"
-    )
+    for name, what in (("docker_start", "start to healthy"), ("docker_down", "down")):
+        print(f"the same in containers, {what:18}{figures[f'{name}_s']:6.2f} s   goal {GOALS[name]:g} s")
     return {**figures, "docker_start_s_all": up, "docker_down_s_all": down}
 
 
