@@ -30,7 +30,7 @@ for name, body in (("folder/small ü", small), ("large", large)):
     assert found.metadata["x-amz-meta-colour"] == "red"
 listed = client.list_objects(bucket_name="minio", recursive=True)
 assert [(item.object_name, item.size) for item in listed] == [("folder/small ü", len(small)), ("large", len(large))]
-assert [item.object_name for item in client.list_objects(bucket_name="minio")] == ["folder/", "large"]
+assert {item.object_name for item in client.list_objects(bucket_name="minio")} == {"folder/", "large"}
 part = client.get_object(bucket_name="minio", object_name="large", offset=256, length=3)
 assert part.read() == b"\x00\x01\x02"
 part.close()
