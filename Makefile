@@ -90,21 +90,21 @@ S3_CLIENTS := $(CACHE)/s3-clients
 MOTO := 5.2.5
 S3RVER := 3.7.1
 
-$(S3_CLIENTS)/.ready: Makefile $(wildcard tests/unit/storage/clients/*/*)
+$(S3_CLIENTS)/.ready: tests/unit/storage/clients/requirements.txt $(wildcard tests/unit/storage/clients/*/*)
 	@command -v go >/dev/null || { echo "rclone is built with Go, and there is none on the path: install Go 1.23 or newer" >&2; exit 2; }
 	$(PYTHON) -m venv $(S3_CLIENTS)
-	$(S3_CLIENTS)/bin/pip install --quiet --disable-pip-version-check awscli==1.46.3 minio==7.2.20 s3cmd==2.4.0
+	$(S3_CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/unit/storage/clients/requirements.txt
 	mkdir -p $(S3_CLIENTS)/rclone && cp tests/unit/storage/clients/rclone/* $(S3_CLIENTS)/rclone/
 	cd $(S3_CLIENTS)/rclone && go mod tidy && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../bin/rclone .
 	mkdir -p $(S3_CLIENTS)/functional && cp tests/unit/storage/clients/functional/* $(S3_CLIENTS)/functional/
 	cd $(S3_CLIENTS)/functional && cp -f "$$(go mod download -json github.com/minio/minio-go/v7 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/functional_tests.go" . \
-		&& go mod tidy && CGO_ENABLED=0 go build -tags mint -o ../bin/functional .
+		&& go mod tidy && CGO_ENABLED=0 go build -o ../bin/functional functional_tests.go select.go
 	@touch $@
 
 s3-clients: $(VENV)/.ready $(S3_CLIENTS)/.ready ## aws cli, s3cmd, rclone and the MinIO client against a storage node
 	STRAYBIT_S3_CLIENTS=$(S3_CLIENTS)/bin $(BIN)/pytest tests/unit/storage/test_clients.py $(PYTEST_ARGS)
 
-$(CACHE)/bench-s3/.ready: Makefile
+$(CACHE)/bench-s3/.ready:
 	@command -v npm >/dev/null || { echo "s3rver is fetched with npm, and there is none on the path: install Node.js" >&2; exit 2; }
 	$(PYTHON) -m venv $(CACHE)/bench-s3
 	$(CACHE)/bench-s3/bin/pip install --quiet --disable-pip-version-check 'moto[s3,server]==$(MOTO)'

@@ -67,10 +67,9 @@ def parse_complete(body: bytes) -> tuple[NamedPart, ...]:
     return parts
 
 
-def parse_create_bucket(body: bytes) -> None:
-    """Read the body of CreateBucket: any place will do, since there is one. Raises S3Error MalformedXML."""
-    if body:
-        _root(body, "CreateBucketConfiguration")
+def parse_create_bucket(body: bytes) -> str:
+    """The place that the body of CreateBucket asks for, "" for none; any will do. Raises S3Error MalformedXML."""
+    return _text(_root(body, "CreateBucketConfiguration"), "LocationConstraint") if body else ""
 
 
 def _named_part(item: ElementTree.Element) -> NamedPart:

@@ -18,6 +18,9 @@ from straybit_nodes.storage.request import Operation
 
 __all__ = ["S3Service"]
 
+_FIRST_PLACE = "us-east-1"
+"""Where making a bucket again is no error, for old clients' sake (S3 API reference, CreateBucket)."""
+
 
 class S3Service:
     """S3's operations. `checksums` is `content-checksum`. Every error is an S3Error."""
@@ -57,8 +60,11 @@ class S3Service:
         return Answer(200, XML, buckets_xml(await self._coordinator.buckets()))
 
     async def _put_bucket(self, call: Call) -> Answer:
-        parse_create_bucket(call.body)
-        if await self._coordinator.bucket(call.bucket) is None:
+        place = parse_create_bucket(call.body)
+        there = await self._coordinator.bucket(call.bucket)
+        if there is not None and place not in {"", _FIRST_PLACE}:
+            raise S3Error("BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded.")
+        if there is None:
             stamp = await self._coordinator.stamp(call.bucket, "")
             await self._coordinator.write_bucket(Record(bucket=call.bucket, key="", stamp=stamp))
         return Answer(200, {"Location": f"/{call.bucket}"})

@@ -197,4 +197,4 @@ def test_the_functional_tests_of_another_client(node, tmp_path):
     results = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     failed = [result for result in results if result.get("status") == "FAIL"]
     assert not failed, "\n".join(map(str, failed))
-    assert sum(result.get("status") == "PASS" for result in results) >= 30
+    assert sum(result.get("status") == "PASS" for result in results) >= 26

@@ -193,8 +193,12 @@ def test_a_completion_that_cannot_be_read_is_refused(lone, s3, body):
 
 
 def test_a_bucket_is_made_wherever_it_is_asked_for(lone, s3):
-    """A region in the body is read and does not matter; rubbish is refused."""
-    s3.create_bucket(Bucket="second", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    """Any region will do; to make it again is an error where S3 has it so; rubbish is refused."""
+    elsewhere = {"LocationConstraint": "eu-west-1"}
+    s3.create_bucket(Bucket="second", CreateBucketConfiguration=elsewhere)
+    s3.create_bucket(Bucket="second")
+    code = code_of(s3.create_bucket, Bucket="second", CreateBucketConfiguration=elsewhere)
+    assert code == "BucketAlreadyOwnedByYou"
     answer = lone.request("PUT", "/third", body=b"<rubbish")
     assert (answer.status, b"MalformedXML" in answer.data) == (400, True)
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["photos", "second"]
