@@ -11,12 +11,15 @@ import io
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+
+from .conftest import run_lone
 
 FOLDER = os.environ.get("STRAYBIT_S3_CLIENTS")
 HERE = Path(__file__).parent / "clients"
@@ -27,9 +30,16 @@ LARGE = bytes(range(256)) * (20 * 4096)
 
 
 @pytest.fixture
-def node(lone_with):
-    """A node with every defence that a lone one can have, which knows one access key."""
-    return lone_with({"content-checksum", "read-verify", "scrub", "replica-compare"}, **KEYS)
+def node():
+    """A node with every defence that a lone one can have, which knows one access key.
+
+    Its files are in memory where there is room for that: thousands of syncs of a busy disk are no client's fault.
+    """
+    memory = Path("/dev/shm")
+    defences = {"content-checksum", "read-verify", "scrub", "replica-compare"}
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        with run_lone(Path(folder), defences=defences, **KEYS) as lone:
+            yield lone
 
 
 @pytest.fixture
@@ -190,6 +200,7 @@ def test_the_functional_tests_of_another_client(node, tmp_path):
         "ACCESS_KEY": KEYS["access_key"],
         "SECRET_KEY": KEYS["secret_key"],
         "ENABLE_HTTPS": "0",
+        "MINT_MODE": "full",
         "RUN_ON_FAIL": "1",
         "MINT_DATA_DIR": "",
     }
@@ -197,4 +208,5 @@ def test_the_functional_tests_of_another_client(node, tmp_path):
     results = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     failed = [result for result in results if result.get("status") == "FAIL"]
     assert not failed, "\n".join(map(str, failed))
-    assert sum(result.get("status") == "PASS" for result in results) >= 26
+    passed = {result["name"] for result in results if result.get("status") == "PASS"}
+    assert len(passed) >= 18, sorted(passed)

@@ -15,10 +15,8 @@ func init() {
 	for _, test := range []func(){
 		testPutObjectWithChecksums,
 		testPutObjectWithTrailingChecksums,
-		testPutMultipartObjectWithChecksums,
 		testTrailingChecksums,
 		testPutObjectWithAutomaticChecksums,
-		testPutObjectWithMetadata,
 		testPutObjectStreaming,
 		testPutObjectUploadSeekedObject,
 		testPutObjectContext,
