@@ -14,6 +14,8 @@ from straybit_nodes.defences import GROUPS
 from straybit_nodes.storage.placement import holders
 from straybit_nodes.topology import Region, Topology
 
+pytestmark = pytest.mark.alone
+
 BUCKET = "table"
 BODY = b"a body of some bytes, one bit of which will change"
 TOPOLOGY = Topology((Region("eu", 3, 1),))
