@@ -21,11 +21,11 @@ from straybit.budgets import budgets_with
 from straybit.outcome import Outcome
 from straybit.records import Trial, Verdict
 from straybit.result import RunResult
-from straybit.runner import RunOptions, machine, perform
+from straybit.runner import RunOptions, machine
 from straybit.scenarios import SCENARIOS, find_scenario
-from straybit.scenarios.scenario import STALLED
 from straybit.stats import wilson
 from straybit.story import as_published
+from straybit.tries import perform_tries
 from straybit_nodes.defences import parse_defences
 from straybit_nodes.topology import Topology
 
@@ -58,9 +58,6 @@ def told(result: RunResult) -> dict[str, dict[str, object]]:
     Under live load the same flip means the same key, byte and value: connection and ordinal are chance.
     """
     return {trial.id: _told(trial) for trial in result.trials}
-
-
-TRIES = 3
 
 
 def _told(trial: Trial) -> dict[str, object]:
@@ -105,14 +102,13 @@ def play(case: Case, seed: int, backend: Backend, folder: Path) -> RunResult:
         seed=seed,
         budgets=budgets_with(),
     )
-    for attempt in range(TRIES):
-        place = folder if attempt == 0 else folder.with_name(f"{folder.name}-try-{attempt + 1}")
-        result = perform(find_scenario(case.scenario), options, backend, place)
-        stalls = [trial.why for trial in result.trials if trial.why.startswith(STALLED)]
-        if not stalls:
-            break
-        print(f"      {case.scenario} {case.defences} seed {seed}: no verdict, {stalls[0]}", flush=True)
-    return result
+    return perform_tries(
+        find_scenario(case.scenario),
+        options,
+        backend,
+        folder,
+        say=lambda text: print(f"      {case.defences} seed {seed}: {text}", flush=True),
+    )
 
 
 def played(case: Case, seed: int, backend: Backend, out: Path, *, twice: bool) -> bool:

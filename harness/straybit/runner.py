@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -115,9 +115,11 @@ def perform(
     *,
     command: str = "",
     progress: Callable[[str], None] = lambda _: None,
+    before: Iterable[records.Record] = (),
 ) -> RunResult:
     """Play `scenario` once and leave journal, logs and reports in `folder`, which must not hold a journal yet.
 
+    `before` goes on record first: what is known of it from earlier tries.
     Whatever goes wrong while it is played, be it the scenario's own mistake, is on record as the reason for no verdict.
     KeyboardInterrupt is passed on when everything has been taken down and the reports are written.
     Raises OSError where the folder cannot be written.
@@ -128,6 +130,8 @@ def perform(
         with journal:
             date = backend.driver.date()
             journal.write(_started_by(scenario, options, command, options.run_id or folder.name, date))
+            for record in before:
+                journal.write(record)
             with on_record(journal, scenario.name):
                 _play(scenario, options, backend, folder, journal, progress)
     except BaseException:

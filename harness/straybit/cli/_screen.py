@@ -37,6 +37,10 @@ class Screen:
         with progress:
             yield Line(progress, title, budgets)
 
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
     def show(self, result: RunResult, folder: Path) -> None:
         """The table of phases, the verdict, and where the report is; or the result alone, as JSON."""
         print_result(result, self.console, report=folder / "report.html")

@@ -21,9 +21,10 @@ from straybit.records import Verdict
 from straybit.report import load_result, write_reports
 from straybit.report.terminal import verdict_line
 from straybit.result import RunResult, exit_code
-from straybit.runner import RunOptions, command_line, on_record, perform, run_id, started
+from straybit.runner import RunOptions, command_line, on_record, run_id, started
 from straybit.scenarios import find_scenario
 from straybit.story import as_published
+from straybit.tries import perform_tries
 from straybit_nodes.defences import parse_defences
 
 __all__ = ["command", "play_all"]
@@ -90,13 +91,14 @@ def _play(name: str, defences: str, options: RunOptions, runner: Backend, folder
     part = f"{name}-{defences}"
     own = {"defences": defences, "names": parse_defences(defences), "run_id": f"{options.run_id}/{part}"}
     with screen.live(f"{name}, defences {defences}", options.budgets) as line:
-        result = perform(
+        result = perform_tries(
             find_scenario(name),
             msgspec.structs.replace(options, **own),
             runner,
             folder / part,
             command=command_line(),
             progress=line,
+            say=screen.say,
         )
     screen.console.print(verdict_line(result))
     return result

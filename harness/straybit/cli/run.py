@@ -18,8 +18,9 @@ from straybit.cli._options import (
     size_options,
 )
 from straybit.cli._screen import Screen
-from straybit.runner import RunOptions, command_line, perform, run_id
+from straybit.runner import RunOptions, command_line, run_id
 from straybit.scenarios import Scenario, load_scenario
+from straybit.tries import perform_tries
 from straybit_nodes.topology import Topology
 
 __all__ = ["command"]
@@ -78,7 +79,9 @@ def command(
     from straybit.result import exit_code  # noqa: PLC0415 - with the backend
 
     with open_backend(backend) as runner, screen.live(scenario.name, limits) as progress:
-        result = perform(scenario, options, runner, folder, command=command_line(), progress=progress)
+        result = perform_tries(
+            scenario, options, runner, folder, command=command_line(), progress=progress, say=screen.say
+        )
     screen.show(result, folder)
     sys.exit(exit_code(result.verdict))
 

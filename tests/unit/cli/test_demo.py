@@ -13,11 +13,12 @@ from straybit.records import Error, Expectation, RunEnded, SubRun, Table, Trial
 from straybit.report import load_result, write_reports
 from straybit.runner import started
 from straybit.scenarios import STORY
+from straybit.scenarios.scenario import STALLED
 
 
 def told(folder, options, *records, name="run"):
     """A run's journal with these records, and its reports."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.ndjson") as journal:
         journal.write(
             started(
@@ -54,9 +55,10 @@ def play(tmp_path, monkeypatch, capsys):
             more = also.get(folder.name, ())
             if isinstance(more, BaseException):
                 raise more
+            more = more() if callable(more) else more
             return told(folder, options, *as_published(options), *more, name=scenario.name)
 
-        monkeypatch.setattr(demo, "perform", perform)
+        monkeypatch.setattr("straybit.tries.perform", perform)
         monkeypatch.setattr(demo, "open_backend", lambda _: nullcontext())
         monkeypatch.setattr(sys, "argv", ["straybit", "demo", "--out", str(tmp_path / "out")])
         with pytest.raises(SystemExit) as ended:
@@ -74,6 +76,16 @@ def test_four_good_runs_are_green(play, tmp_path):
     assert len(result["runs"]) == 4
     assert result["replay"] == "straybit demo --backend process --seed 0"
     assert result["command"] == f"straybit demo --out {tmp_path / 'out'}"
+
+
+def test_a_run_in_which_the_host_stood_still_is_played_again(play, tmp_path):
+    """Its try is kept in a folder of its own, said in a line, and the demo is green over the try that counts."""
+    tries = iter([(Trial(id="t9", outcome=Outcome.INVALID, why=f"{STALLED} for 0.41 s"),)])
+    code, result, said = play({"july-2008-none": lambda: next(tries, ())})
+    assert (code, result["verdict"]) == (0, "met"), result
+    kept = tmp_path / "out" / "july-2008-none" / "try-1"
+    assert f"july-2008: no verdict, {STALLED} for 0.41 s; played again, that try is kept in {kept}" in said.out
+    assert [trial.id for trial in load_result(kept).trials] == ["t9"]
 
 
 def test_two_good_runs_and_a_crash_are_no_verdict(play, tmp_path):

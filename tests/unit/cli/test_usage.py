@@ -14,6 +14,7 @@ from straybit.cli.replay import _find
 from straybit.journal import Journal
 from straybit.records import RunEnded, SubRun, Trial
 from straybit.runner import started
+from straybit_faults.proxy.serve import ProxyStartError
 
 
 @pytest.fixture
@@ -237,3 +238,24 @@ def test_a_port_in_use_is_one_clear_line(straybit):
     assert done.returncode == 2
     assert "in use" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_proxy_takes_what_its_page_promises(straybit, monkeypatch, tmp_path):
+    """`--config` and `--seed` of docs/proxy.md reach the proxy."""
+    given = []
+    monkeypatch.setattr("straybit_faults.proxy.serve.run_proxy", lambda *args, **more: given.append((args, more)))
+    done = straybit("proxy", "--host", "127.0.0.1", "--port", "0", "--config", "proxies.json", "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    assert given == [(("127.0.0.1", 0), {"seed": 7, "config": Path("proxies.json")})]
+
+
+def test_a_proxy_that_cannot_start_is_one_clear_line(straybit, monkeypatch):
+    """What the proxy says of a configuration that cannot be read is said as it is, and exits 2."""
+
+    def run_proxy(*_, config, **__):
+        raise ProxyStartError(f"the configuration {config} cannot be read: No such file or directory")
+
+    monkeypatch.setattr("straybit_faults.proxy.serve.run_proxy", run_proxy)
+    done = straybit("proxy", "--config", "missing.json")
+    assert done.returncode == 2
+    assert done.stderr == "Error: the configuration missing.json cannot be read: No such file or directory\n"
