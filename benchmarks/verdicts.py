@@ -18,6 +18,7 @@ import msgspec
 from straybit.backends import Backend
 from straybit.backends.choose import BACKENDS, open_backend
 from straybit.budgets import budgets_with
+from straybit.cli._options import read_size, size_options
 from straybit.outcome import Outcome
 from straybit.records import Trial, Verdict
 from straybit.result import RunResult
@@ -93,7 +94,7 @@ def emptied(out: Path) -> Path:
     return out
 
 
-def play(case: Case, seed: int, backend: Backend, folder: Path) -> RunResult:
+def play(case: Case, seed: int, backend: Backend, folder: Path, topology: Topology) -> RunResult:
     """One run; one in which the host stood still is no verdict and is played again, at most twice. All are kept."""
     options = RunOptions(
         defences=case.defences,
@@ -101,6 +102,7 @@ def play(case: Case, seed: int, backend: Backend, folder: Path) -> RunResult:
         backend=backend.name,
         seed=seed,
         budgets=budgets_with(),
+        topology=topology,
     )
     return perform_tries(
         find_scenario(case.scenario),
@@ -111,18 +113,18 @@ def play(case: Case, seed: int, backend: Backend, folder: Path) -> RunResult:
     )
 
 
-def played(case: Case, seed: int, backend: Backend, out: Path, *, twice: bool) -> bool:
+def played(case: Case, seed: int, backend: Backend, out: Path, *, topology: Topology, twice: bool) -> bool:
     """Play one seed, say in a line how it went, and answer whether it held, both times and alike."""
     began = time.monotonic()
     folder = out / f"{case.scenario}-{case.defences}-{seed}"
-    result = play(case, seed, backend, folder)
+    result = play(case, seed, backend, folder, topology)
     ok, why = holds(result, case.defences)
     if twice:
-        again = play(case, seed, backend, folder.with_name(f"{folder.name}-again"))
+        again = play(case, seed, backend, folder.with_name(f"{folder.name}-again"), topology)
         ok_again, why_again = holds(again, case.defences)
         unlike = differences(result, again)
         scenario = find_scenario(case.scenario)
-        if len({scenario.plan(Topology(), seed) for _ in range(2)}) > 1:
+        if len({scenario.plan(topology, seed) for _ in range(2)}) > 1:
             unlike.insert(0, "the plan is another one each time")
         ok, why = ok and ok_again and not unlike, "; ".join([why, f"again {why_again}", *unlike[:5]])
     took = time.monotonic() - began
@@ -136,15 +138,27 @@ def played(case: Case, seed: int, backend: Backend, out: Path, *, twice: bool) -
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
 @click.option("--only", type=click.Choice(list(SCENARIOS)), help="One scenario [june-2008 and july-2008].")
 @click.option("--twice", is_flag=True, help="Play each seed twice, and compare.")
+@size_options
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="process", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("straybit-out/verdicts"), show_default=True)
-def main(seeds: int, first: int, only: str | None, twice: bool, backend: str, out: Path) -> None:
+def main(
+    seeds: int,
+    first: int,
+    only: str | None,
+    twice: bool,
+    servers: tuple[int, int],
+    balancers: tuple[int, int],
+    backend: str,
+    out: Path,
+) -> None:
     """Print one line a run, then how many held, as a table and as JSON in OUT/verdicts.json."""
+    topology = read_size(servers, balancers)
     emptied(out)
     rows = []
     with open_backend(backend) as runner:
         for case in (Case(name, defences) for name in ([only] if only else USUAL) for defences in DEFENCES):
-            good = sum(played(case, seed, runner, out, twice=twice) for seed in range(first, first + seeds))
+            runs = range(first, first + seeds)
+            good = sum(played(case, seed, runner, out, topology=topology, twice=twice) for seed in runs)
             low, high = wilson(good, seeds)
             rows.append({**msgspec.to_builtins(case), "held": good, "of": seeds, "low": low, "high": high})
     facts = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "backend": backend, "machine": machine()}

@@ -150,6 +150,7 @@ class Control:
     def __init__(self, name: str, address: tuple[str, int], token: str, *, answer_s: float = ANSWER_S) -> None:
         self.name = name
         self.address = address
+        self.token = token
         self._answer_s = answer_s
         self._token = token
         self._pool = self._new_pool()

@@ -7,6 +7,8 @@ and two looks in a row count the same frames.
 Then every node forgets, and each is looked at: whoever remembers anything is named and nothing is resumed.
 Only then batch after batch talks again, to those already resumed and no other, the small region first.
 No step is timed; each gate is waited for against what is left of one budget.
+It may end anywhere, by a gate, by Ctrl-C, by SIGKILL: every stage may be done again, so the next restore begins anew
+and takes what it finds, stopped, cleared, half resumed or dead.
 """
 
 from __future__ import annotations
@@ -20,11 +22,10 @@ from tenacity import RetryCallState, Retrying, retry_if_result, wait_fixed
 from straybit.backends import BackendError
 from straybit.cluster import Cluster
 from straybit.control import Control, ControlError, View
-from straybit.rollout import batches, servers
+from straybit.rollout import Step, servers, staged_plan
 from straybit.steady import NotSteadyError, wait_steady
 from straybit.views import disagreements
 from straybit.waiting import StopAt, Timepiece
-from straybit_nodes.topology import Kind, Service
 
 __all__ = ["Recovery", "RestoreError", "Restored", "Stage", "restore"]
 
@@ -158,22 +159,31 @@ def _restart(cluster: Cluster, names: list[str]) -> str:
 
 
 def _staged(cluster: Cluster, log: _Stages, batch: int, keep_state: frozenset[str]) -> None:
-    names = [s.name for s in cluster.topology.services()]
-    log.stage("stop all", lambda: _stop(cluster, names))
-    log.stage("silence", lambda: _silence(cluster, log, names))
-    log.stage(
-        "clear all",
-        lambda: _everywhere(cluster, lambda control: control.clear(), [n for n in names if n not in keep_state]),
-    )
-    log.stage("cleared", lambda: _cleared(cluster, names))
-    resumed: list[Service] = []
-    plan = list(batches(cluster.topology, batch))
-    for at, (region, group) in enumerate(plan):
-        resumed += group
+    resumed: list[str] = []
+    for step in staged_plan(cluster.topology, batch):
+        names = list(step.services)
+        if step.what == "batch":
+            resumed += names
         so_far = tuple(resumed)
-        log.stage(f"batch {group[0].name}..{group[-1].name}", lambda g=group, r=so_far: _resume(cluster, log, g, r))  # type: ignore[misc]
-        if at + 1 == len(plan) or plan[at + 1][0] != region:
-            log.stage(f"region {region.name}", lambda r=so_far: _healthy(cluster, log, r))  # type: ignore[misc]
+        log.stage(step.name, lambda s=step, n=names, r=so_far: _do(cluster, log, s, n, r, keep_state))  # type: ignore[misc]
+
+
+def _do(
+    cluster: Cluster, log: _Stages, step: Step, names: list[str], resumed: tuple[str, ...], keep_state: frozenset[str]
+) -> str:
+    match step.what:
+        case "stop":
+            return _stop(cluster, names)
+        case "silence":
+            return _silence(cluster, log, names)
+        case "clear":
+            return _everywhere(cluster, lambda control: control.clear(), [n for n in names if n not in keep_state])
+        case "cleared":
+            return _cleared(cluster, names)
+        case "batch":
+            return _resume(cluster, log, names, resumed)
+        case "region":
+            return _healthy(cluster, log, resumed)
 
 
 def _stop(cluster: Cluster, names: list[str]) -> str:
@@ -236,23 +246,23 @@ def _cleared(cluster: Cluster, names: list[str]) -> str:
     return f"{len(names)} services know nobody but themselves"
 
 
-def _resume(cluster: Cluster, log: _Stages, group: tuple[Service, ...], so_far: tuple[Service, ...]) -> str:
+def _resume(cluster: Cluster, log: _Stages, group: list[str], so_far: tuple[str, ...]) -> str:
     """Let `group` talk to those resumed `so_far`, itself among them, until their views agree."""
-    contacts = [s.name for s in so_far if s.kind is not Kind.STORAGE]
-    _everywhere(cluster, lambda control: control.resume(contacts), [s.name for s in group])
-    names = [s.name for s in so_far]
+    members = {s.name for s in cluster.topology.members()}
+    contacts = [name for name in so_far if name in members]
+    _everywhere(cluster, lambda control: control.resume(contacts), group)
 
     def amiss() -> dict[str, str]:
-        return {str(number): line for number, line in enumerate(cluster.disagreements(names))}
+        return {str(number): line for number, line in enumerate(cluster.disagreements(so_far))}
 
     log.gate("the batch does not agree", amiss)
     return f"{len(contacts)} members agree"
 
 
-def _healthy(cluster: Cluster, log: _Stages, so_far: tuple[Service, ...]) -> str:
+def _healthy(cluster: Cluster, log: _Stages, so_far: tuple[str, ...]) -> str:
     """Requests succeed through every balancer that was resumed, five probes in a row."""
     try:
-        wait_steady(cluster, budget_s=log.left_s, names=[s.name for s in so_far])
+        wait_steady(cluster, budget_s=log.left_s, names=so_far)
     except NotSteadyError as error:
         raise RestoreError(str(error), ()) from None
     return "steady"

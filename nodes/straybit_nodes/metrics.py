@@ -19,6 +19,7 @@ class Metrics:
     `quarantined`: stored files that were found damaged and moved aside; `mended`: keys brought to holders lacking them.
     `exchanges` (result: ok, failed), `slot_seconds` (work: gossip, tell, verify, request): a member's talking.
     `frames` (direction, kind): gossip frames.
+    `failed_talk` (kind: reopen, tell, verify; result: done, damped): talk about failed members.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,8 @@ class Metrics:
         self.exchanges = self._counter("exchanges", "Gossip exchanges that ended.", "result")
         self.slot_seconds = self._counter("slot_seconds", "Seconds that slots were held.", "work")
         self.frames = self._counter("frames", "Gossip frames.", "direction", "kind")
+
+        self.failed_talk = self._counter("failed_talk", "Talk about failed members.", "kind", "result")
 
     def text(self) -> bytes:
         """All of them in Prometheus' text format."""

@@ -21,6 +21,8 @@ COMMANDS = {
     "diff": "compare two maps, and say which bits got dangerous",
     "agree": "play the same flips on two backends, and count where they end alike",
     "shrink": "find the smallest trial that ends like this one, and print it as a test",
+    "cluster": "up, down or status: the reference cluster, to play with",
+    "restore": "bring a running cluster back in stages, each behind a gate",
     "proxy": "run the proxy alone, on Toxiproxy's port",
     "compose": "write the cluster's compose file",
     "doctor": "say what this machine can do, and what is missing",

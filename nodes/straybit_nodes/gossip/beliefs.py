@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
+from typing import TypeVar
 
 from straybit_nodes.gossip import effects as fx
 from straybit_nodes.gossip.bounds import Bounds
@@ -16,6 +17,8 @@ from straybit_nodes.gossip.silence import Silence
 from straybit_nodes.gossip.sync import Sync
 
 __all__ = ["Beliefs"]
+
+V = TypeVar("V", Entry, Row)
 
 
 class Beliefs(Jobs):
@@ -35,7 +38,8 @@ class Beliefs(Jobs):
         self.heartbeats = origin.heartbeats
         age_s = max(origin.age_s, origin.heartbeats * rules.heartbeat_interval_s)
         bounded = "value-bounds" in defences
-        self._bounds = Bounds(origin.generation, age_s, now, rules.heartbeat_interval_s) if bounded else None
+        calendar = (origin.generation, age_s, now, rules.heartbeat_interval_s)
+        self._bounds = Bounds(*calendar, members=len(members) + 1) if bounded else None
         self._seals = Seals(origin.key) if "entry-digest" in defences else None
         self._ticks = False
         self._subscribers: set[int] = set()
@@ -50,16 +54,14 @@ class Beliefs(Jobs):
         urgent, whole = False, True
         view, marks, heard = self.view, self.suspicion.marks, self._silence.heard
         known = view.entries
-        checked = self._seals is not None or self._bounds is not None
+        if self._seals is not None or self._bounds is not None:
+            entries = [entry for entry in entries if known.get(entry.owner) is not entry]
+            sound = self._sound(entries, sender, now, crc)
+            entries, whole = sound, len(sound) == len(entries)
         for entry in entries:
             owner = entry.owner
             held = known.get(owner)
-            if held is entry:
-                continue
-            if checked and (self._damaged(entry, sender, crc) or self._impossible(entry, sender, "state", now, crc)):
-                whole = False
-                continue
-            if not view.better(entry):
+            if held is entry or not view.better(entry):
                 continue
             if owner == self.name:
                 self._adopt_own(entry)
@@ -92,6 +94,12 @@ class Beliefs(Jobs):
             self._tombstones.forget(owner)
             self._silence.heard(owner)
 
+    def _sound(self, entries: Iterable[Entry], sender: str, now: float, crc: int) -> list[Entry]:
+        """Those that no defence refuses."""
+        whole = [entry for entry in entries if not self._damaged(entry, sender, crc)]
+        bad = self._impossible(whole, sender, "state", now, crc)
+        return [entry for entry in whole if entry.owner not in bad] if bad else whole
+
     def _damaged(self, entry: Entry, sender: str, crc: int) -> bool:
         why = self._seals.check(entry) if self._seals is not None else None
         if why is not None:
@@ -99,13 +107,15 @@ class Beliefs(Jobs):
             self._log_refused("entry-digest", sender, "state", crc, f"{entry.owner}: {why}")
         return why is not None
 
-    def _impossible(self, value: Entry | Row, sender: str, kind: str, now: float, crc: int) -> bool:
-        why = self._bounds.check(value, now) if self._bounds is not None else None
-        if why is None:
-            return False
-        self.detections["value-bounds"] += 1
-        self._log_refused("value-bounds", sender, kind, crc, f"{value.owner}: {why}")
-        return True
+    def _impossible(self, values: Sequence[V], sender: str, kind: str, now: float, crc: int) -> set[str]:
+        """The owners of those values that cannot be; each is counted and logged."""
+        if self._bounds is None:
+            return set()
+        found = list(self._bounds.sift(values, now))
+        for value, why in found:
+            self.detections["value-bounds"] += 1
+            self._log_refused("value-bounds", sender, kind, crc, f"{value.owner}: {why}")
+        return {value.owner for value, _ in found}
 
     def _originated(self, event: Event, kept: int | None = None) -> Entry:
         """The own entry as it begins: address, status and generation are the owner's, whatever anybody says."""

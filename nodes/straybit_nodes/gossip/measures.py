@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from straybit_nodes.gossip.core import Core
 from straybit_nodes.gossip.layout import BODIES
@@ -21,6 +22,7 @@ class Measures:
         self._exchanges = {result: metrics.exchanges.labels(result) for result in ("ok", "failed")}
         self._seen = dict.fromkeys(self._exchanges, 0)
         self._spent: dict[str, float] = {}
+        self._talked: Counter[tuple[str, str]] = Counter()
         self._next = 0.0
         kinds = (*BODIES, "")
         self._received = {kind: metrics.frames.labels("in", kind) for kind in kinds}
@@ -42,11 +44,15 @@ class Measures:
             self._metrics.detections.labels("parse").inc()
 
     def measure(self, core: Core) -> None:
-        """Bring exchanges level, and slot time every `_MEASURE_EVERY_S`."""
+        """Bring exchanges and talk about failed members level, and slot time every `_MEASURE_EVERY_S`."""
         for result, count in core.exchanges.items():
             if count != self._seen[result]:
                 self._exchanges[result].inc(count - self._seen[result])
                 self._seen[result] = count
+        if core.suspicion.talk != self._talked:
+            for key, count in core.suspicion.talk.items():
+                self._metrics.failed_talk.labels(*key).inc(count - self._talked[key])
+            self._talked = core.suspicion.talk.copy()
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _MEASURE_EVERY_S

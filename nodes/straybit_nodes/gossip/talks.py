@@ -128,8 +128,9 @@ class Talks(Beliefs):
     def _opened(self, conn: int, sender: str, message: Message, now: float, crc: int) -> None:
         match message:
             case Digest():
-                if self._bounds is not None:
-                    rows = tuple([row for row in message.rows if not self._impossible(row, sender, "digest", now, crc)])
+                bad = self._impossible(message.rows, sender, "digest", now, crc)
+                if bad:
+                    rows = tuple([row for row in message.rows if row.owner not in bad])
                     message = msgspec.structs.replace(message, rows=rows)
                 state, self._pending[conn] = self._sync.answer(sender, message)
                 self._send(conn, state)

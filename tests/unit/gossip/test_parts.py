@@ -226,8 +226,8 @@ YEAR_S = 365.25 * 86_400
 def test_bounds_at_their_limits(age_s, value, possible):
     """A generation up to a day ahead and the heartbeats that fit are possible; one more is not."""
     bounds = Bounds(GENERATION, age_s, 100.0, 0.5)
-    assert (bounds.check(value, 100.0) is None) == possible
-    assert (bounds.check(value.row, 100.0) is None) == possible
+    assert (not list(bounds.sift([value], 100.0))) == possible
+    assert (not list(bounds.sift([value.row], 100.0))) == possible
 
 
 @given(
@@ -249,14 +249,37 @@ def test_no_honest_entry_is_ever_refused(uptime_s, age_s, born_s, apart_s, inter
     calendar_s = age_s + uptime_s
     born_s = min(born_s, calendar_s)
     honest = Entry("x", 1, 1, 0, mine + int(born_s), int((calendar_s - born_s + abs(apart_s)) / interval_s))
-    assert bounds.check(honest, now) is None
+    assert not list(bounds.sift([honest], now))
 
 
 @pytest.mark.parametrize("age_s", [-5 * YEAR_S, 0.0, 5 * YEAR_S])
 def test_a_clock_that_jumped_refuses_nobody(age_s):
     """A wall clock set back counts as no time at all, one set forward only loosens the bound."""
     bounds = Bounds(GENERATION, age_s, 1000.0, 0.5)
-    assert bounds.check(entry(version=2 * 3600), 1000.0 + 3600) is None
+    assert not list(bounds.sift([entry(version=2 * 3600)], 1000.0 + 3600))
+
+
+def refused(bounds, *values):
+    return [value.owner for value, _ in bounds.sift(values, 100.0)]
+
+
+def test_a_majority_is_believed_about_the_calendar_and_nobody_alone():
+    """On a new disk after a year: one old entry, or two, is impossible; three of five members cannot all be wrong."""
+    bounds = Bounds(GENERATION, 0.0, 100.0, 0.5, members=5)
+    old = [entry(name, version=int(2 * YEAR_S * share)) for name, share in (("a", 0.9), ("b", 0.95), ("c", 1.0))]
+    flipped = entry("d", version=1 << 62)
+    assert refused(bounds, old[0], old[1]) == ["a", "b"]
+    assert refused(bounds, *old, flipped) == ["d"]
+    assert refused(bounds, *old) == []
+    assert refused(bounds, flipped) == ["d"]
+
+
+def test_a_claim_that_was_refused_is_taken_back():
+    """Flips in entries of one owner after the other are no majority: each said something possible in between."""
+    bounds = Bounds(GENERATION, 0.0, 100.0, 0.5, members=3)
+    for name in ("a", "b", "c", "a"):
+        assert refused(bounds, entry(name, version=1 << 40)) == [name]
+        assert refused(bounds, entry(name)) == []
 
 
 # Alarm

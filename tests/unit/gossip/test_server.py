@@ -15,6 +15,7 @@ from straybit_nodes.dial import DialTable
 from straybit_nodes.gossip import connection, member, ring
 from straybit_nodes.gossip import messages as m
 from straybit_nodes.gossip.codec import encode
+from straybit_nodes.gossip.damping import PERIOD_S
 from straybit_nodes.gossip.layout import HEADER
 from straybit_nodes.gossip.member import GossipMember
 from straybit_nodes.gossip.rules import Rules
@@ -321,6 +322,34 @@ def test_gossip_alarm_fires_once_and_names_the_peer(tmp_path, on):
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_failed_peer_damping_bounds_what_the_metric_counts(tmp_path, on):
+    """Eight failures of one peer: off, each is told of; on, one in two seconds is, and the rest counts as damped."""
+
+    async def run():
+        rules = Rules(slow_failure=False, tell_count=1, verify_retries=0)
+        async with cluster(tmp_path, rules=rules, defences=("failed-peer-damping",) if on else ()) as made:
+            one, *_ = made.nodes.values()
+            await say(one, poisoned("gossip-2", address=BLACK_HOLE))
+            began = time.monotonic()
+            for _ in range(8):
+                assert await one.exchange("gossip-2") is not None
+            most = 1 + (time.monotonic() - began) / PERIOD_S if on else 8
+            told, damped = (
+                made.metrics["gossip-1"].registry.get_sample_value(
+                    "straybit_failed_talk_total", {"kind": "tell", "result": result}
+                )
+                or 0
+                for result in ("done", "damped")
+            )
+            assert told + damped == 8
+            assert 1 <= told <= most
+            assert on or told == 8
+            await until(lambda: all(node.view()["inflight"] == 0 for node in made.nodes.values()))
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("defences", [(), ("gossip-crc",)])
 def test_rubbish_harms_nobody(tmp_path, defences):
     """Bytes that are no frame close their own connection at most; exchanges go on."""
@@ -489,7 +518,8 @@ def test_one_that_leaves_says_so_and_comes_back_as_another(tmp_path):
                         assert await node.exchange(peer) is None
             await two.leave()
             assert two.state == "stopped"
-            assert [node.entries()["gossip-2"]["status"] for node in (one, three)] == [m.LEFT, m.LEFT]
+            await until(lambda: {node.entries()["gossip-2"]["status"] for node in (one, three)} == {m.LEFT})
+            await until(lambda: one.view()["inflight"] == three.view()["inflight"] == 0)
             with pytest.raises(ControlError, match="stopped"):
                 await two.leave()
             with pytest.raises(ControlError, match="no other member"):

@@ -3,7 +3,7 @@
 import pytest
 
 from straybit.restore import restore
-from straybit.rollout import batches, servers
+from straybit.rollout import batches, servers, staged_plan
 from straybit_nodes.topology import Region, Topology
 
 
@@ -47,3 +47,14 @@ def test_unknown_recovery_is_refused():
     """An unknown recovery is refused with the names there are."""
     with pytest.raises(ValueError, match="choose from none, rolling, staged"):
         restore(None, "reboot")
+
+
+def test_every_stage_has_its_gate_and_the_small_region_comes_first():
+    """Nothing is resumed before all are silent and cleared; each region ends behind a gate of its own."""
+    plan = staged_plan(Topology(), 2)
+    assert [step.what for step in plan[:4]] == ["stop", "silence", "clear", "cleared"]
+    everybody = tuple(s.name for s in Topology().services())
+    assert all(step.services == everybody for step in plan[:4])
+    assert sorted(name for step in plan if step.what == "batch" for name in step.services) == sorted(everybody)
+    assert [step.name for step in plan if step.what == "region"] == ["region eu", "region us"]
+    assert all(step.gate and step.does for step in plan)

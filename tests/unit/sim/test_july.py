@@ -32,6 +32,16 @@ def test_six_flipped_bits_bring_both_regions_down(seed):
     assert {member for member, _ in played.poisoned()} == set(played.net.hosts)
 
 
+def test_july_is_the_same_story_with_24_storage_nodes():
+    """Three times the servers: six bits bring both regions down, and with `gossip-crc` no request fails."""
+    topology = Topology.sized((8, 2), (16, 4))
+    undefended = play(Rules(), seed=1, topology=topology, length_s=9)
+    assert max(undefended.success(5, 9).values()) < 0.05
+    defended = play(Rules(), seed=1, topology=topology, defences=["gossip-crc"], length_s=3)
+    assert sum(host.core.detections["gossip-crc"] for host in defended.net.hosts.values()) == 6
+    assert min(defended.success(0, 2).values()) == 1.0
+
+
 def test_gossip_takes_nearly_all_slot_time():
     """In the collapse almost everything that slots are spent on is talk, little of it before a request."""
     played = play(Rules(), seed=1)
@@ -213,12 +223,12 @@ def test_failed_peer_damping_bounds_the_measured_rate():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gossip_alarm_fires_in_the_storm_and_names_a_poisoned_server(seed):
-    """The first alarm comes within two seconds of the first flip, naming its owner; every node has one in the end."""
+    """The first alarm comes within two seconds of the first flip; every node has one; none names a sound server."""
     played = play(Rules(), seed=seed, defences=["gossip-alarm"])
     owners = set(july_plan(Topology(), seed).owners)
     alarms = [(at, name, fields["culprit"]) for at, name, event, fields in played.net.log if event == "alarm"]
     assert alarms
-    assert alarms[0][2] in owners
+    assert {culprit for _, _, culprit in alarms} <= owners
     assert alarms[0][0] - played.net.proxies.receipts()[0].sent < 2.0
     assert {name for _, name, _ in alarms} >= {name for name in played.net.hosts if name.startswith("gossip")}
 

@@ -1,0 +1,141 @@
+"""A standing cluster from another process: the same `Cluster`, whose services are steered through its keeper."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from straybit.backends import BackendError
+from straybit.cluster import Cluster, Spec
+from straybit.control import Control
+from straybit.observe import Follower, Observers
+from straybit.services import Exit
+from straybit.standing.card import Card, NoClusterError, read_card, remove_card
+from straybit_faults.client import ProxyServer
+
+__all__ = ["Remote", "ask", "attach", "end"]
+
+ANSWER_S = 30.0
+"""For the slowest call: a restart ends a process and waits for another."""
+END_S = 30.0
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    result: Any = None
+    error: str = ""
+
+
+def ask(card: Card, call: str, *names: str) -> Any:  # noqa: ANN401 - what a call answers differs
+    """One call to the keeper. Raises NoClusterError when it is gone, BackendError with its word when it refuses."""
+    with _connected(card) as line:
+        return _asked(line, card, call, *names)
+
+
+def end(folder: Path) -> Card:
+    """End the cluster in `folder`; it is gone when this returns, with its data. Raises BackendError."""
+    card = read_card(folder)
+    try:
+        with _connected(card) as line:
+            _asked(line, card, "end")
+            line.settimeout(END_S)
+            while line.recv(4096):
+                pass
+    except NoClusterError:
+        remove_card(folder)
+        raise
+    except TimeoutError:
+        raise BackendError(f"the keeper (process {card.pid}) did not end within {END_S:g} s; end it by hand") from None
+    except ConnectionError:  # it ended without closing the line in order
+        pass
+    return card
+
+
+def attach(folder: Path) -> Cluster:
+    """The cluster in `folder`. Closing it lets go of it and ends nothing. Raises NoClusterError."""
+    folder = folder.resolve()
+    card = read_card(folder)
+    ask(card, "exits")
+    wanted = card.wanted
+    controls = {name: Control(name, address, card.token) for name, address in card.controls.items()}
+    logs = {name: folder / "logs" / f"{name}.ndjson" for name in controls}
+    return Cluster(
+        Spec(topology=wanted.topology, defences=frozenset(wanted.defences), seed=wanted.seed),
+        folder,
+        backend=wanted.backend,
+        services=Remote(card),
+        controls=controls,
+        proxy=ProxyServer(*card.proxy),
+        endpoints=card.endpoints,
+        observers=Observers(Follower(logs), controls),
+    )
+
+
+class Remote:
+    """The services of a standing cluster, as Services; every call is the keeper's."""
+
+    def __init__(self, card: Card) -> None:
+        self._card = card
+
+    def kill(self, name: str) -> None:
+        """As Services.kill."""
+        ask(self._card, "kill", name)
+
+    def pause(self, name: str) -> None:
+        """As Services.pause."""
+        ask(self._card, "pause", name)
+
+    def unpause(self, name: str) -> None:
+        """As Services.unpause."""
+        ask(self._card, "unpause", name)
+
+    def terminate(self, name: str) -> None:
+        """As Services.terminate."""
+        ask(self._card, "terminate", name)
+
+    def start(self, name: str) -> None:
+        """As Services.start."""
+        ask(self._card, "restart", name)
+
+    def pid(self, name: str) -> int:
+        """As Services.pid."""
+        return int(ask(self._card, "pid", name))
+
+    def exits(self) -> tuple[Exit, ...]:
+        """As Services.exits."""
+        return msgspec.convert(ask(self._card, "exits"), tuple[Exit, ...])
+
+    def running(self, name: str) -> bool:
+        """As Services.running."""
+        return bool(ask(self._card, "in_service", name))
+
+    def end(self) -> None:
+        """Nothing: the cluster is not this process's."""
+
+    def clean(self, keep: bool) -> None:
+        """Nothing: the cluster is not this process's."""
+
+
+def _connected(card: Card) -> socket.socket:
+    try:
+        return socket.create_connection(card.keeper, ANSWER_S)
+    except OSError as error:
+        why = f"the keeper of the cluster is gone ({error.strerror or error}), and the cluster with it"
+        raise NoClusterError(f"{why}; `straybit cluster up` starts another") from None
+
+
+def _asked(line: socket.socket, card: Card, call: str, *names: str) -> Any:  # noqa: ANN401 - what a call answers differs
+    asked = {"token": card.token, "call": call, "names": names}
+    try:
+        line.sendall(msgspec.json.encode(asked) + b"\n")
+        said = b""
+        while not said.endswith(b"\n") and (data := line.recv(1 << 16)):
+            said += data
+        answer = msgspec.json.decode(said, type=_Answer)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise NoClusterError(f"the keeper of the cluster did not answer {call}: {error}") from None
+    if answer.error:
+        raise BackendError(answer.error)
+    return answer.result
