@@ -18,7 +18,10 @@ def parse_budget(text: str) -> tuple[str, float]:
     found = _FORM.fullmatch(text.strip())
     if found is None or found["name"] not in BUDGETS:
         raise ValueError(f"budget {text!r} is not NAME=SECONDS with NAME one of {', '.join(BUDGETS)}, as recovered=5s")
-    return found["name"], float(found["number"]) / (1000 if found["unit"] == "ms" else 1)
+    seconds = float(found["number"]) / (1000 if found["unit"] == "ms" else 1)
+    if seconds <= 0:
+        raise ValueError(f"budget {text!r} leaves no time; give more than 0")
+    return found["name"], seconds
 
 
 def budgets_with(changes: Iterable[str] | Mapping[str, float] = ()) -> dict[str, float]:

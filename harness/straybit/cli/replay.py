@@ -23,6 +23,7 @@ from straybit.cli._options import (
 )
 from straybit.cli._screen import Screen
 from straybit.cli._stepped import is_campaign_trial, replay_stepped
+from straybit.journal import JournalError, read_journal
 from straybit.records import Trial
 from straybit.report import load_result
 from straybit.result import RunResult, exit_code
@@ -168,7 +169,21 @@ def _find(trial: str, folder: Path | None) -> RunResult:
             if _trial(result, trial) is not None:
                 return result
     where = folder or "straybit-out"
+    if damaged := [f"{place}: {why}" for place in folders if (why := _damage(place))]:
+        raise click.BadParameter(
+            f"no intact line in {where} has a trial {trial!r}, and a journal there cannot be read whole: {damaged[0]}",
+            param_hint="TRIAL",
+        )
     raise click.BadParameter(f"no run in {where} has a trial {trial!r}; its result.json lists them", param_hint="TRIAL")
+
+
+def _damage(folder: Path) -> str:
+    """What is wrong with the folder's journal; empty when nothing is."""
+    try:
+        read_journal(folder / "journal.ndjson")
+    except JournalError as error:
+        return str(error)
+    return ""
 
 
 def _age(path: Path) -> float:

@@ -20,6 +20,13 @@ def test_anything_else_is_refused(text):
         parse_budget(text)
 
 
+@pytest.mark.parametrize("text", ["recovered=0", "detected=0ms", "staged=0.0s"])
+def test_no_time_at_all_is_refused(text):
+    """Nothing can be done in no time, so the run would only fail."""
+    with pytest.raises(ValueError, match="leaves no time; give more than 0"):
+        parse_budget(text)
+
+
 def test_those_not_named_keep_their_defaults():
     """One budget can be set and the others stay."""
     assert budgets_with(["recovered=1s"]) == {**BUDGETS, "recovered": 1.0}

@@ -55,6 +55,7 @@ def test_every_command_has_a_help_text(straybit, command):
         (["run", "july"], "there is no scenario 'july'; choose from june-2008, june-2008-bits, july-2008"),
         (["run", "july-2008", "--defences", "crc"], "unknown defence crc; choose from none, 2008, all"),
         (["run", "july-2008", "--budget", "recovered=soon"], "budget 'recovered=soon' is not NAME=SECONDS"),
+        (["run", "july-2008", "--budget", "recovered=0"], "budget 'recovered=0' leaves no time; give more than 0"),
         (["run", "july-2008", "--budget", "lunch=5s"], "with NAME one of detected, recovered, staged"),
         (["run", "july-2008", "--seed", "-1"], "-1 is not in the range"),
         (["run", "july-2008", "--recovery", "prayer"], "'prayer' is not one of 'none', 'rolling', 'staged'"),
@@ -88,8 +89,17 @@ def test_a_wrong_word_is_one_clear_line_and_exit_2(straybit, args, says):
     done = straybit(*args)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert says in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert says in line
+
+
+def test_no_word_at_all_is_help(straybit):
+    """`straybit` alone lists the commands, and is no verdict."""
+    done = straybit()
+    assert done.returncode == 2
+    assert "demo" in done.stderr
+    assert "Error" not in done.stderr
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(straybit, tmp_path):
@@ -187,6 +197,27 @@ def test_a_trial_of_a_run_inside_a_run_is_found(tmp_path):
             for line in (started(folder.name, command="", id="x", backend="process", seed=3), record, RunEnded()):
                 journal.write(line)
     assert _find("t7", tmp_path).scenario == "part"
+
+
+@pytest.mark.parametrize("options", [("--run", "straybit-out/run"), ()], ids=["named", "searched"])
+def test_a_trial_in_a_damaged_journal_is_not_called_missing(straybit, tmp_path, options):
+    """Where a line cannot be read, the trial may have been on it: the damage and its line are said."""
+    folder = tmp_path / "straybit-out" / "run"
+    folder.mkdir(parents=True)
+    with Journal(folder / "journal.ndjson") as journal:
+        for line in (
+            started("single", command="", id="x", backend="process", seed=3),
+            Trial(id="t1", outcome="MASKED"),
+            RunEnded(),
+        ):
+            journal.write(line)
+    data = (folder / "journal.ndjson").read_bytes()
+    (folder / "journal.ndjson").write_bytes(data.replace(b"MASKED", b"MASKEE"))
+    done = straybit("replay", "t1", *options)
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert "no intact line in" in said
+    assert "run: journal.ndjson is damaged, line 2" in said
 
 
 def test_a_search_for_a_trial_passes_folders_without_a_journal(straybit, tmp_path):
