@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from dataclasses import dataclass, field
@@ -214,6 +215,7 @@ def aimed(draw: st.DrawFn) -> tuple[Script, dict[Direction, list[bytes]], Spot, 
 
 
 EXAMPLES = int(os.environ.get("STRAYBIT_EXAMPLES", "80"))
+TOXICS = itertools.count()
 QUICK = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -398,17 +400,18 @@ def test_over_sockets_the_same_bit_is_hit(case: Any, proxy: Any, socket_link: An
     script, pieces, spot, name, bit = case
     stream = "upstream" if spot.direction == "up" else "downstream"
     aim = {"wire": "http1", "message": spot.kind, "ordinal": spot.ordinal, "field": name, "bit": bit}
-    proxy.add_toxic(socket_link.name, "bitflip", aim, stream=stream, name="aim")
+    toxic = f"aim-{next(TOXICS)}"  # so that only its own receipts are asked for
+    proxy.add_toxic(socket_link.name, "bitflip", aim, stream=stream, name=toxic)
     client, server = socket_link.connect()
     try:
         up = carry(client, server, pieces[Direction.UP])
         down = carry(server, client, pieces[Direction.DOWN])
     finally:
-        proxy.remove_toxic(socket_link.name, "aim")
+        proxy.remove_toxic(socket_link.name, toxic)
     expected = [(spot.fields[name][bit // 8], bit % 8)]
     assert differing_bits(bytes(script.up), up) == (expected if stream == "upstream" else [])
     assert differing_bits(bytes(script.down), down) == (expected if stream == "downstream" else [])
-    receipt = proxy.receipts(socket_link.name)[-1]
+    (receipt,) = proxy.receipts(socket_link.name, toxic=toxic)
     assert (receipt.offset, receipt.byte_bit) == expected[0]
 
 
