@@ -215,7 +215,7 @@ def aimed(draw: st.DrawFn) -> tuple[Script, dict[Direction, list[bytes]], Spot, 
 
 
 EXAMPLES = int(os.environ.get("STRAYBIT_EXAMPLES", "80"))
-TOXICS = itertools.count()
+NUMBERS = itertools.count()
 QUICK = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -400,7 +400,7 @@ def test_over_sockets_the_same_bit_is_hit(case: Any, proxy: Any, socket_link: An
     script, pieces, spot, name, bit = case
     stream = "upstream" if spot.direction == "up" else "downstream"
     aim = {"wire": "http1", "message": spot.kind, "ordinal": spot.ordinal, "field": name, "bit": bit}
-    toxic = f"aim-{next(TOXICS)}"  # so that only its own receipts are asked for
+    toxic = f"aim-{next(NUMBERS)}"  # so that only its own receipts are asked for
     proxy.add_toxic(socket_link.name, "bitflip", aim, stream=stream, name=toxic)
     client, server = socket_link.connect()
     try:
