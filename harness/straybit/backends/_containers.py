@@ -26,6 +26,7 @@ GRACE_S = 3
 """From SIGTERM to SIGKILL; twenty interpreters end side by side on few cores."""
 GONE_S = 10.0
 """From SIGKILL to the engine's word that the container is gone."""
+LOOK_S = 1.0
 RESTART_S = 20.0
 WORKERS = 8
 """Calls to the engine at a time; it does most of their work one after another."""
@@ -271,9 +272,16 @@ class Containers:
         return container.id
 
     def _await_gone(self, name: str) -> None:
-        with self._changed:
-            gone = self._changed.wait_for(lambda: self._is_gone(name) or self._lost, GONE_S)
-        if not gone:
+        """Wait for the engine's event, and look for oneself where it does not come."""
+        deadline = time.monotonic() + GONE_S
+        while time.monotonic() < deadline:
+            with self._changed:
+                if self._changed.wait_for(lambda: self._is_gone(name) or self._lost, LOOK_S):
+                    return
+            state = self._inspect(name)["State"]
+            if not state["Running"]:
+                self._ended(name, int(state["ExitCode"]), time.monotonic(), oom=bool(state.get("OOMKilled")))
+        if not self._is_gone(name):
             raise BackendError(f"{name} did not end within {GONE_S:g} s")
 
     def _is_gone(self, name: str) -> bool:
