@@ -48,9 +48,9 @@ def _one_flip(flip: Callable[[], Flip], kind: str, attributes: dict[str, int], s
     def play(run: Run) -> None:
         trial = run.trial("t1", flip(), title=f"a flip beside {kind}", drive=True)
         with run.phase("trial"):
+            trial.begin()  # on a cluster that is clean; a message meets the flip before the toxic once in hundreds
             with network_toxic(run.cluster, kind, attributes, [LINK], stream=stream) as shown:  # type: ignore[arg-type]
                 _show(run, shown)
-                trial.begin()
                 trial.settle()
                 trial.revert()
             trial.recover()
