@@ -21,6 +21,7 @@ __all__ = ["MAX_BITS", "Aim", "DataAim", "FieldAim", "Flip", "FlipIdError", "Lin
 
 SCHEMA = "1"
 MAX_BITS = 8
+MAX_DIGITS = 20
 """Three bits by request (Sangchoolie et al., TDSC 2020: more are rarely worse), eight for one set byte."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -140,4 +141,6 @@ def _parse_aim(parts: list[str], text: str) -> Aim:
 def _number(text: str, whole: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise FlipIdError(f"{text!r} in flip id {whole!r} is not a number")
+    if len(text) > MAX_DIGITS:
+        raise FlipIdError(f"a number of {len(text)} digits in a flip id is too long: at most {MAX_DIGITS}")
     return int(text)

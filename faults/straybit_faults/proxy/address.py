@@ -5,7 +5,26 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-__all__ = ["family_of", "format_address", "is_numeric", "parse_address"]
+from straybit_faults.proxy.errors import ApiError
+
+__all__ = ["UnknownHostError", "family_of", "format_address", "is_numeric", "look_up", "parse_address"]
+
+
+class UnknownHostError(Exception):
+    """A host to listen on has no address yet: ask a name server, in a thread that may wait, and try again."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"the address of {host} was not looked up")
+        self.host = host
+
+
+def look_up(host: str) -> str:
+    """The numeric address of a host to listen on; may take as long as its name server. Raises ApiError."""
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no name server could have
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ApiError(500, f"listen: lookup {host}: {why}") from error
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from straybit_faults.proxy.address import UnknownHostError, look_up
 from straybit_faults.proxy.bodies import (
     ProxyBody,
     ToxicBody,
@@ -48,6 +49,9 @@ PATIENCE_S = 10.0
 PORTION = 512
 """Receipts encoded at once: data waits for the interpreter's lock no longer than that takes."""
 
+MAX_NAMES = 64
+"""Hosts to listen on that one call may name, where addresses would do."""
+
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 T = TypeVar("T")
@@ -60,8 +64,9 @@ _identifiers = itertools.count(1)
 class Api:
     """Serves on an already bound socket until `stop`."""
 
-    def __init__(self, server: Server, listener: socket.socket) -> None:
+    def __init__(self, server: Server, listener: socket.socket, *, patience_s: float = PATIENCE_S) -> None:
         self.server = server
+        self.patience_s = patience_s
         self.listener = listener
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="api", daemon=True)
@@ -84,7 +89,12 @@ class Api:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         runner = web.AppRunner(
-            self._app(), access_log=None, logger=_LOG, keepalive_timeout=PATIENCE_S, shutdown_timeout=0.1
+            self._app(),
+            access_log=None,
+            logger=_LOG,
+            keepalive_timeout=self.patience_s,
+            shutdown_timeout=0.1,
+            handler_cancellation=True,  # a follower of events that left waits for none
         )
         self.loop.run_until_complete(runner.setup())
         self.loop.run_until_complete(web.SockSite(runner, self.listener, backlog=1024).start())
@@ -120,14 +130,16 @@ class Api:
 
     async def _sweep(self, runner: web.AppRunner) -> None:
         """Cut off connections that neither finish a request nor take its answer."""
+        pause = min(1.0, self.patience_s / 4)
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(pause)
             now = self.loop.time()
             connections = runner.server.connections if runner.server is not None else []
             self.served = {protocol: self.served.get(protocol, now) for protocol in connections}
             self.following.intersection_update(connections)
             for protocol, since in self.served.items():
-                if now - since > PATIENCE_S and protocol not in self.following and protocol.transport is not None:
+                late = now - since > self.patience_s + pause  # so that a 408 comes first
+                if late and protocol not in self.following and protocol.transport is not None:
                     protocol.transport.abort()
 
     @web.middleware
@@ -155,10 +167,24 @@ class Api:
         return response
 
     async def call(self, command: Callable[[Server], T]) -> T:
-        """Have the data thread run `command`; its ApiError comes back."""
+        """Have the data thread run `command`; its ApiError comes back.
+
+        Where it needs a name server's answer, that is waited for here, and the command begins again.
+        """
+        names: dict[str, str] = {}
+        while True:
+            try:
+                return await self._call_with(names, command)
+            except UnknownHostError as unknown:
+                if len(names) >= MAX_NAMES:
+                    raise ApiError.bad_body(f"more than {MAX_NAMES} hosts to look up; give addresses") from unknown
+                names[unknown.host] = await self.loop.run_in_executor(None, look_up, unknown.host)
+
+    async def _call_with(self, names: dict[str, str], command: Callable[[Server], T]) -> T:
         future: asyncio.Future[T] = self.loop.create_future()
 
         def run() -> None:
+            self.server.names = names
             try:
                 result = command(self.server)
             except Exception as error:
@@ -181,7 +207,7 @@ class Api:
 
     async def create(self, request: web.Request) -> web.Response:
         """POST /proxies."""
-        body = await _body(request, ProxyBody)
+        body = await self._body(request, ProxyBody)
         return _json(await self.call(lambda server: describe_proxy(server.create(body))), 201)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -190,7 +216,7 @@ class Api:
 
     async def update(self, request: web.Request) -> web.Response:
         """POST or PATCH /proxies/{proxy}."""
-        body = await _body(request, ProxyBody)
+        body = await self._body(request, ProxyBody)
         return _json(await self.call(lambda server: describe_proxy(server.update(_name(request), body))))
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -204,7 +230,7 @@ class Api:
 
     async def add_toxic(self, request: web.Request) -> web.Response:
         """POST /proxies/{proxy}/toxics."""
-        body = await _body(request, ToxicBody)
+        body = await self._body(request, ToxicBody)
         return _json(await self.call(lambda server: describe_toxic(server.add_toxic(_name(request), body))))
 
     async def show_toxic(self, request: web.Request) -> web.Response:
@@ -213,7 +239,7 @@ class Api:
 
     async def update_toxic(self, request: web.Request) -> web.Response:
         """POST or PATCH /proxies/{proxy}/toxics/{toxic}."""
-        body = await _body(request, ToxicUpdate)
+        body = await self._body(request, ToxicUpdate)
         return _json(await self.call(lambda server: describe_toxic(server.update_toxic(*_names(request), body))))
 
     async def remove_toxic(self, request: web.Request) -> web.Response:
@@ -224,7 +250,7 @@ class Api:
     async def populate(self, request: web.Request) -> web.Response:
         """POST /populate."""
         try:
-            bodies = await _body(request, list[ProxyBody])
+            bodies = await self._body(request, list[ProxyBody])
             proxies = await self.call(lambda server: [describe_proxy(p) for p in server.populate(bodies)])
         except PopulateError as error:
             made = error.proxies
@@ -281,18 +307,20 @@ class Api:
         def wake() -> None:
             self.loop.call_soon_threadsafe(news.set)
 
-        if not await self.call(lambda server: server.events.notify(seq, wake)):
-            await news.wait()
+        try:
+            if not await self.call(lambda server: server.events.notify(seq, wake)):
+                await news.wait()
+        finally:
+            self.server.loop.submit(lambda: self.server.events.forget(wake))
 
-
-async def _body(request: web.Request, kind: type[T]) -> T:
-    try:
-        text = await asyncio.wait_for(request.read(), PATIENCE_S)
-    except web.HTTPRequestEntityTooLarge as error:
-        raise ApiError(413, f"bad request body: more than {MAX_BODY} bytes") from error
-    except TimeoutError as error:
-        raise ApiError(408, f"bad request body: not whole after {PATIENCE_S:g} s") from error
-    return read_body(text, kind)
+    async def _body(self, request: web.Request, kind: type[T]) -> T:
+        try:
+            text = await asyncio.wait_for(request.read(), self.patience_s)
+        except web.HTTPRequestEntityTooLarge as error:
+            raise ApiError(413, f"bad request body: more than {MAX_BODY} bytes") from error
+        except TimeoutError as error:
+            raise ApiError(408, f"bad request body: not whole after {self.patience_s:g} s") from error
+        return read_body(text, kind)
 
 
 def _number(request: web.Request, name: str) -> int:

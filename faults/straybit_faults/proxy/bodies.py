@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import msgspec
 
@@ -68,17 +68,20 @@ class ProxyBody(msgspec.Struct, kw_only=True):
 
 
 def read_body(text: bytes, kind: type[T]) -> T:
-    """JSON as a record; null counts as left out, as Go has it. Raises ApiError 400."""
+    """JSON as a record; keys in any case, and null as left out, as Go has it. Raises ApiError 400."""
     try:
-        return msgspec.convert(_without_nulls(msgspec.json.decode(text)), kind)
+        value = _as_go_reads(msgspec.json.decode(text))
+        if value is None:
+            value = [] if get_origin(kind) is list else {}
+        return msgspec.convert(value, kind)
     except (ValueError, RecursionError) as error:
         raise ApiError.bad_body(error) from error
 
 
-def _without_nulls(value: object) -> object:
+def _as_go_reads(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+        return {key.casefold(): _as_go_reads(item) for key, item in value.items() if item is not None}
+    return [_as_go_reads(item) for item in value] if isinstance(value, list) else value
 
 
 def describe_proxy(proxy: Proxy) -> Json:
@@ -112,7 +115,7 @@ def describe_toxic(armed: Armed[Any]) -> Json:
         "attributes": armed.attributes.listed(),
         "name": armed.name,
         "type": armed.kind,
-        "stream": _STREAM_NAMES[armed.direction],
+        "stream": armed.stream or _STREAM_NAMES[armed.direction],
         "toxicity": armed.toxicity,
         **{key: value for key, value in extra.items() if value is not None},
     }

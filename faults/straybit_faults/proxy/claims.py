@@ -63,6 +63,16 @@ class ClaimedMessage:
             stream = self.editor.stream
             self.timer = stream.at(stream.now() + seconds, lambda: self.give_up(reason))
 
+    def delay(self, seconds: float) -> None:
+        """Pass the message on after that time, as the fault that was asked for."""
+        if self.timer is None:
+            stream = self.editor.stream
+            self.timer = stream.at(stream.now() + seconds, self._due)
+
+    def _due(self) -> None:
+        self.answer = (self.data,)
+        self.wake()
+
     def give_up(self, reason: str) -> None:
         """Pass the message on unchanged."""
         self.editor.miss(self.application.matcher, reason)

@@ -22,6 +22,7 @@ from straybit_faults.proxy.errors import ApiError
 from straybit_faults.proxy.proxy import Proxy
 from straybit_faults.receipt import Receipt
 from straybit_faults.toxics import Armed, Content, Matcher, Timer
+from straybit_faults.toxics.delay import Delay
 from straybit_faults.toxics.latency import Latency
 from straybit_faults.toxics.timeout import Timeout
 from straybit_faults.wire import Direction
@@ -39,7 +40,7 @@ IDLE_S = 60.0
 """A flow without a datagram for so long is forgotten."""
 
 MAX_WAITING = 16_384
-"""Datagrams of one proxy that `latency` holds; beyond, they are lost."""
+"""Datagrams of one proxy that toxics hold; beyond, `latency` loses them, and other toxics pass them on at once."""
 
 _DATAGRAM = 65_536
 _ROUNDS = 64
@@ -85,6 +86,8 @@ class UdpProxy(Proxy):
     def check(self, armed: Armed[Any]) -> None:
         """Datagrams have no stream offset, and most of Toxiproxy's toxics are about streams. Raises ApiError."""
         toxic = armed.attributes
+        if isinstance(toxic, Delay) and toxic.wire != "datagram":
+            raise ApiError.bad_body("delay holds whole datagrams: aim it by the wire datagram")
         if isinstance(toxic, Content) and toxic.offset is not None:
             raise ApiError.bad_body("a udp link has no stream offset; aim by wire and message")
         if not isinstance(toxic, Content | Latency | Timeout):
@@ -132,9 +135,13 @@ class UdpProxy(Proxy):
                 return None
             self.flows[address] = flow
             self.number += 1
-        self.flows.move_to_end(address)
-        flow.used = time.monotonic()
+        self.seen(flow)
         return flow
+
+    def seen(self, flow: Flow) -> None:
+        """A datagram came, from either side: the flow that was silent longest stays in front."""
+        self.flows.move_to_end(flow.address)
+        flow.used = time.monotonic()
 
     def _sweep(self) -> None:
         now = time.monotonic()
@@ -178,7 +185,7 @@ class Flow:
             except OSError as error:
                 self.proxy.event("refused", connection=self.number, reason=f"{self.proxy.upstream}: {error.strerror}")
                 continue
-            self.used = time.monotonic()
+            self.proxy.seen(self)
             self.pass_on(bytearray(data), Direction.DOWN)
         self.proxy.server.loop.soon.append(self._ready)
 
@@ -306,13 +313,41 @@ class Datagram:
         return time.monotonic()
 
     def at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Call back at `when`."""
-        return self.flow.proxy.server.loop.at(when, callback)
+        """Call back at `when`, or at once where too many datagrams wait."""
+        proxy = self.flow.proxy
+        if proxy.waiting >= MAX_WAITING:
+            proxy.event("full", connection=self.number, reason=f"more than {MAX_WAITING} datagrams waiting")
+            when = 0.0
+        return _Wait(proxy, when, callback)
 
     def later(self, callback: Callable[[], None]) -> None:
         """Call back behind the datagram that is passing, unless the flow is gone by then."""
         self.flow.behind.append(callback)
         self.flow.proxy.server.loop.soon.append(self.flow.catch_up)
+
+
+class _Wait:
+    """A datagram that a toxic holds: counted until its time has come, or somebody takes it."""
+
+    def __init__(self, proxy: UdpProxy, when: float, callback: Callable[[], None]) -> None:
+        self.proxy = proxy
+        self.callback = callback
+        self.waits = True
+        proxy.waiting += 1
+        self.timer = proxy.server.loop.at(when, self._due)
+
+    def cancel(self) -> None:
+        """Forget the callback; harmless when it has run."""
+        self.timer.cancel()
+        self._end()
+
+    def _due(self) -> None:
+        self._end()
+        self.callback()
+
+    def _end(self) -> None:
+        self.proxy.waiting -= self.waits
+        self.waits = False
 
 
 def _drops(port: int) -> int:

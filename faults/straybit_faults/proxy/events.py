@@ -74,6 +74,11 @@ class EventLog:
         self._waiting.append(wake)
         return False
 
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Whoever waited has left, or was woken."""
+        if wake in self._waiting:
+            self._waiting.remove(wake)
+
     def since(self, seq: int, limit: int = 1024) -> list[Event]:
         """Events numbered `seq` and later, at most `limit`."""
         first = self.next - len(self.events)

@@ -17,6 +17,7 @@ from straybit_faults.proxy.poller import Poller, make_poller
 
 __all__ = ["Loop", "LoopTimer"]
 
+_MOST_PATIENCE_S = 3_600.0  # longer waits overflow epoll's milliseconds: look again each hour
 _MOST_COMMANDS = 64  # in one turn: data gets its turn between bursts of API calls
 
 
@@ -111,7 +112,9 @@ class Loop:
             return 0.0
         while self.timers and self.timers[0].callback is None:
             heapq.heappop(self.timers)
-        return max(0.0, self.timers[0].when - time.monotonic()) if self.timers else None
+        if not self.timers:
+            return None
+        return min(max(0.0, self.timers[0].when - time.monotonic()), _MOST_PATIENCE_S)
 
     def _fire(self) -> None:
         now = time.monotonic()

@@ -29,7 +29,10 @@ class Client(Protocol):
 
 
 class Proxy(ABC):
-    """`listen` carries the real port once the proxy was enabled. Only the data thread may touch it."""
+    """`listen` and `upstream` are as the client wrote them, but `listen` is the real address once it was enabled.
+
+    Only the data thread may touch it.
+    """
 
     protocol: ClassVar[str]
 
@@ -67,7 +70,7 @@ class Proxy(ABC):
         """Listen. Raises ApiError with Toxiproxy's text when the address cannot be had."""
         if self.listener is not None:
             return
-        host, port = parse_address(self.listen)
+        host, port = self.server.listen_address(self.listen)
         try:
             listener = self.open_listener(host, port)
         except OSError as error:
@@ -119,9 +122,13 @@ class Proxy(ABC):
     def add(self, armed: Armed[Any]) -> None:
         """Arm a toxic, on live connections as well."""
         self.armed[armed.name] = armed
+        self.aim(armed)
+        self.rearm()
+
+    def aim(self, armed: Armed[Any]) -> None:
+        """Count anew, from here on, what a toxic whose aim is new meets."""
         if isinstance(armed.attributes, Content):
             self.matchers[armed.name] = Matcher(armed, self.name)
-        self.rearm()
 
     def remove(self, name: str) -> None:
         """Disarm a toxic; what it held back goes on."""

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from straybit_faults.proxy.address import family_of, format_address
+from straybit_faults.proxy.address import UnknownHostError, family_of, format_address, look_up
 from straybit_faults.proxy.api import Api
 from straybit_faults.proxy.bodies import ProxyBody, read_body
 from straybit_faults.proxy.errors import ApiError
@@ -91,12 +91,26 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _populate(server: Server, config: Path) -> None:
+    names: dict[str, str] = {}
+    server.names = names
     try:
-        server.populate(read_body(config.read_bytes(), list[ProxyBody]))
+        bodies = read_body(config.read_bytes(), list[ProxyBody])
+        while not _populated(server, bodies, names):
+            pass
     except OSError as error:
         raise ProxyStartError(f"the configuration {config} cannot be read: {error.strerror}") from error
     except ApiError as error:
         raise ProxyStartError(f"the configuration {config} cannot be used: {error.text}") from error
+
+
+def _populated(server: Server, bodies: list[ProxyBody], names: dict[str, str]) -> bool:
+    """False when a host had to be looked up first: each is looked up once."""
+    try:
+        server.populate(bodies)
+    except UnknownHostError as unknown:
+        names[unknown.host] = look_up(unknown.host)
+        return False
+    return True
 
 
 def _raise_descriptor_limit() -> None:

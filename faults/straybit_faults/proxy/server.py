@@ -6,7 +6,7 @@ import random
 import resource
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from straybit_faults.proxy.address import format_address, parse_address
+from straybit_faults.proxy.address import UnknownHostError, format_address, is_numeric, parse_address
 from straybit_faults.proxy.bodies import STREAMS, ProxyBody, ToxicBody, ToxicUpdate
 from straybit_faults.proxy.datagram import UdpProxy
 from straybit_faults.proxy.errors import ApiError
@@ -56,6 +56,8 @@ class Server:
         self.events = EventLog()
         self.book = ReceiptBook()
         self.proxies: dict[str, Proxy] = {}
+        self.names: Mapping[str, str] = {}
+        """Addresses of hosts to listen on, for the command that runs: whoever handed it in has looked them up."""
         loop.failed = self._failed
         self._resolvers: ThreadPoolExecutor | None = None
 
@@ -75,10 +77,12 @@ class Server:
         if body.name in self.proxies:
             raise ApiError(409, "proxy already exists")
         toxics = [self._armed(toxic, 0) for toxic in body.toxics]
+        _check_address(body.listen or "127.0.0.1:0")
+        _check_address(body.upstream)
         kind = PROTOCOLS.get(body.protocol or "tcp")
         if kind is None:
             raise ApiError.bad_body(f"protocol must be one of {', '.join(PROTOCOLS)}, not {body.protocol!r}")
-        proxy = kind(self, body.name, _address(body.listen or "127.0.0.1:0"), _address(body.upstream))
+        proxy = kind(self, body.name, body.listen or "127.0.0.1:0", body.upstream)
         if len({armed.name for armed in toxics}) < len(toxics):
             raise ApiError(409, "toxic already exists")
         for armed in toxics:
@@ -109,8 +113,8 @@ class Server:
     def _populated(self, body: ProxyBody) -> Proxy:
         old = self.proxies.get(body.name)
         if old is not None:
-            same = old.protocol == (body.protocol or old.protocol) and old.upstream == _address(body.upstream)
-            if same and old.listen == _address(body.listen or old.listen):
+            same = old.protocol == (body.protocol or old.protocol) and old.upstream == body.upstream
+            if same and self._listens(old, body.listen):
                 return old
             self.delete(body.name)
         return self.create(body)
@@ -118,12 +122,15 @@ class Server:
     def update(self, name: str, body: ProxyBody) -> Proxy:
         """Change listen, upstream or enabled. Raises ApiError."""
         proxy = self.proxy(name)
-        listen = _address(body.listen) if body.listen else proxy.listen
-        upstream = _address(body.upstream) if body.upstream else proxy.upstream
+        for text in filter(None, (body.listen, body.upstream)):
+            _check_address(text)
         enabled = proxy.enabled if body.enabled is None else body.enabled
-        if (listen, upstream) != (proxy.listen, proxy.upstream):
+        if not self._listens(proxy, body.listen):
             proxy.stop()
-            proxy.listen, proxy.upstream = listen, upstream
+            proxy.listen = body.listen
+        if body.upstream not in ("", proxy.upstream):
+            proxy.stop()
+            proxy.upstream = body.upstream
         proxy.start() if enabled else proxy.stop()
         if proxy.lease is not None:
             proxy.lease.renew()
@@ -170,7 +177,10 @@ class Server:
     def update_toxic(self, proxy: str, name: str, body: ToxicUpdate) -> Armed[Any]:
         """Change attributes, key by key, and toxicity. Raises ApiError."""
         armed = self.toxic(proxy, name)
-        armed.attributes = _attributes(type(armed.attributes), {**armed.attributes.listed(), **body.attributes})
+        attributes = _attributes(type(armed.attributes), {**armed.attributes.listed(), **body.attributes})
+        if attributes != armed.attributes:
+            armed.attributes = attributes
+            self.proxy(proxy).aim(armed)
         if body.toxicity is not None:
             armed.toxicity = body.toxicity
         if armed.lease is not None:
@@ -186,7 +196,7 @@ class Server:
         self.events.add("removed", proxy=proxy, toxic=name)
 
     def _armed(self, body: ToxicBody, since: int) -> Armed[Any]:
-        direction = STREAMS.get(body.stream)
+        direction = STREAMS.get(body.stream.casefold())
         if direction is None:
             raise ApiError(400, "stream was invalid, can be either upstream or downstream")
         kind = TOXICS.get(body.type)
@@ -195,6 +205,7 @@ class Server:
         _check_lease(body.lease_s)
         attributes = _attributes(kind, body.attributes)
         armed = Armed(body.title, body.type, direction, attributes, toxicity=body.toxicity, since=since)
+        armed.stream = body.stream
         if body.source is not None:
             armed.source = _network(body.source)
         if body.connections is not None:
@@ -214,6 +225,23 @@ class Server:
     def _expire_proxy(self, proxy: Proxy) -> None:
         self.delete(proxy.name)
         self.events.add("expired", proxy=proxy.name)
+
+    # -- addresses -----------------------------------------------------------------------------------------------
+
+    def listen_address(self, text: str) -> tuple[str, int]:
+        """A numeric host, and the port. Raises UnknownHostError for a name that was not looked up yet."""
+        host, port = parse_address(text)
+        if is_numeric(host):
+            return host, port
+        if host not in self.names:
+            raise UnknownHostError(host)
+        return self.names[host], port
+
+    def _listens(self, proxy: Proxy, listen: str) -> bool:
+        """Whether that is where a proxy listens, or will."""
+        if listen in ("", proxy.listen):
+            return True
+        return proxy.enabled and format_address(*self.listen_address(listen)) == proxy.listen
 
     # -- what proxies share --------------------------------------------------------------------------------------
 
@@ -255,6 +283,9 @@ class Server:
 
 
 def _attributes(kind: type[Toxic], values: dict[str, Any]) -> Toxic:
+    for name in kind.__struct_fields__:
+        if not _fits(values.get(name)):
+            raise ApiError.bad_body(f"{name} must fit in 64 bits")
     try:
         toxic = msgspec.convert(values, kind)
         toxic.check()
@@ -263,9 +294,16 @@ def _attributes(kind: type[Toxic], values: dict[str, Any]) -> Toxic:
     return toxic
 
 
-def _address(text: str) -> str:
+def _fits(value: object) -> bool:
+    """Whether integers are Toxiproxy's int64: times beyond them are none."""
+    if isinstance(value, list):
+        return all(_fits(item) for item in value)
+    return not isinstance(value, int) or -(1 << 63) <= value < 1 << 63
+
+
+def _check_address(text: str) -> None:
     try:
-        return format_address(*parse_address(text))
+        parse_address(text)
     except ValueError as error:
         raise ApiError.bad_body(error) from error
 

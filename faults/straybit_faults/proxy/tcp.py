@@ -13,6 +13,7 @@ from straybit_faults.proxy.connection import Connection
 from straybit_faults.proxy.errors import ApiError
 from straybit_faults.proxy.proxy import Proxy
 from straybit_faults.toxics import Armed, Content
+from straybit_faults.toxics.delay import Delay
 from straybit_faults.toxics.reorder import Reorder
 from straybit_faults.wire import Direction
 
@@ -48,8 +49,8 @@ class TcpProxy(Proxy):
     def check(self, armed: Armed[Any]) -> None:
         """A stream has no datagrams, and keeps its order. Raises ApiError."""
         toxic = armed.attributes
-        if isinstance(toxic, Reorder) or (isinstance(toxic, Content) and toxic.wire == "datagram"):
-            raise ApiError.bad_body("the wire datagram and the toxic reorder are for udp links")
+        if isinstance(toxic, Delay | Reorder) or (isinstance(toxic, Content) and toxic.wire == "datagram"):
+            raise ApiError.bad_body("the wire datagram and the toxics delay and reorder are for udp links")
 
     def open_listener(self, host: str, port: int) -> socket.socket:
         """A listening socket. Raises OSError."""

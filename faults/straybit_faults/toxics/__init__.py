@@ -4,6 +4,7 @@ from straybit_faults.toxics.bandwidth import Bandwidth
 from straybit_faults.toxics.base import Armed, Line, Next, Stage, Timer, Toxic
 from straybit_faults.toxics.bitflip import BitFlip
 from straybit_faults.toxics.content import Content, Matcher
+from straybit_faults.toxics.delay import Delay
 from straybit_faults.toxics.drop_header import DropHeader
 from straybit_faults.toxics.duplicate import Duplicate
 from straybit_faults.toxics.latency import Latency
@@ -25,6 +26,7 @@ __all__ = ["TOXICS", "Armed", "Content", "Line", "Matcher", "Next", "Stage", "Ti
 TOXICS: dict[str, type[Toxic]] = {
     "bandwidth": Bandwidth,
     "bitflip": BitFlip,
+    "delay": Delay,
     "drop_header": DropHeader,
     "duplicate": Duplicate,
     "latency": Latency,

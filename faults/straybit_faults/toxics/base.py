@@ -84,6 +84,8 @@ class Armed(Generic[T]):
     source: IPv4Network | IPv6Network | None = None
     connections: frozenset[int] | None = None
     lease: LeaseLike | None = None
+    stream = ""
+    """The direction as the client spelled it, which the API answers; empty where no client did."""
 
     def __init__(
         self, name: str, kind: str, direction: Direction, attributes: T, *, toxicity: float, since: int

@@ -40,6 +40,8 @@ class BitFlip(Content, kw_only=True, omit_defaults=True):
             raise ValueError(f"flips must be in 1..{MAX_DRAWN}, but is {self.flips}")
         if bits and self.offset is None and self.field is None:
             raise ValueError("bits that are named need the name of their field")
+        if self.classes is not None and not self.classes:
+            raise ValueError("classes needs at least one class to draw from")
         if self.field is not None and self.classes is not None:
             raise ValueError("a field that is named needs no classes")
 

@@ -75,6 +75,9 @@ class Content(Toxic, kw_only=True, omit_defaults=True):
         _natural(self, "ordinal", "count", "until")
         if self.every is not None and self.every < 1:
             raise ValueError("every must be at least 1")
+        for name in ("rate", "control_rate"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise ValueError(f"{name} must be in 0..1, but is {getattr(self, name):g}")
         if self.rate is not None and self.ordinal is not None:
             raise ValueError("a message is aimed at by ordinal or drawn at a rate, not both")
 

@@ -21,17 +21,27 @@ class ResetPeer(Toxic, kw_only=True):
 
 class _ResetPeerStage(Stage[ResetPeer]):
     timer: Timer | None = None
+    timeout = 0
 
     def push(self, data: bytes | bytearray | memoryview) -> None:
         self.end()
 
     def end(self) -> None:
         if self.timer is None:
-            self.timer = self.line.at(self.line.now() + max(0, self.toxic.timeout) / 1000, self.line.reset)
+            self._arm()
+
+    def update(self) -> None:
+        if self.timer is not None and self.timeout != self.toxic.timeout:
+            self.timer.cancel()
+            self._arm()
 
     def release(self) -> None:
         if self.timer is not None:  # data was dropped: the connection cannot go on
             self.line.reset()
+
+    def _arm(self) -> None:
+        self.timeout = self.toxic.timeout
+        self.timer = self.line.at(self.line.now() + max(0, self.timeout) / 1000, self.line.reset)
 
     def drop(self) -> None:
         if self.timer is not None:

@@ -10,7 +10,7 @@ __all__ = ["Timeout"]
 
 
 class Timeout(Toxic, kw_only=True):
-    """Milliseconds from the start of the connection, or of the toxic; 0 or less: a black hole until removed."""
+    """Milliseconds from the start of the connection, the toxic or this time; 0 or less: a black hole until removed."""
 
     timeout: int = 0
 
@@ -22,16 +22,23 @@ class Timeout(Toxic, kw_only=True):
 class _TimeoutStage(Stage[Timeout]):
     def __init__(self, armed: Armed[Timeout], line: Line) -> None:
         super().__init__(armed, line)
-        toxic = armed.attributes
-        self.timer: Timer | None = (
-            line.at(line.now() + toxic.timeout / 1000, self.finish) if toxic.timeout > 0 else None
-        )
+        self.timer: Timer | None = None
+        self.timeout = 0
+        self.update()
 
     def push(self, data: bytes | bytearray | memoryview) -> None:
         pass
 
     def end(self) -> None:
         self.finish()
+
+    def update(self) -> None:
+        if self.timeout == self.toxic.timeout:
+            return  # some other toxic changed
+        self.timeout = self.toxic.timeout
+        self.drop()
+        if self.timeout > 0:
+            self.timer = self.line.at(self.line.now() + self.timeout / 1000, self.finish)
 
     def release(self) -> None:
         self.drop()
@@ -40,3 +47,4 @@ class _TimeoutStage(Stage[Timeout]):
     def drop(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
+            self.timer = None

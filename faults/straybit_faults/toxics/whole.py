@@ -32,6 +32,9 @@ class Claim(Protocol):
     def put_off(self, seconds: float, reason: str) -> None:
         """Wait for `wake`, and pass the message on unchanged after that time, because of `reason`."""
 
+    def delay(self, seconds: float) -> None:
+        """Pass the message on after that time, as the fault that was asked for."""
+
     def wake(self) -> None:
         """Go on: `answer` is set."""
 

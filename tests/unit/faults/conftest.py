@@ -12,7 +12,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ import pytest
 import requests
 
 from straybit_faults.client import ProxyServer
+from straybit_faults.proxy.api import Api
+from straybit_faults.proxy.loop import Loop
+from straybit_faults.proxy.server import Server
 
 BINARY = os.environ.get("STRAYBIT_TOXIPROXY") or shutil.which("toxiproxy-server")
 
@@ -46,6 +50,42 @@ class RunningProxy(ProxyServer):
         _, errors = self.process.communicate(timeout=10)
         assert self.process.returncode == 0, errors.decode()
         return errors.decode()
+
+
+class LocalProxy(ProxyServer):
+    """A proxy within this process, whose limits a test may lower before it is made."""
+
+    def __init__(self, **options: float) -> None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        super().__init__(*listener.getsockname())
+        self.loop = Loop()
+        self.server = Server(self.loop)
+        self.api = Api(self.server, listener, **options)
+        self.thread = threading.Thread(target=self.loop.run, daemon=True)
+        self.thread.start()
+        self.api.start()
+
+    def stop(self) -> None:
+        """As a process ends, without waiting for bytes."""
+        self.loop.submit(self.loop.stop)
+        self.thread.join(10)
+        self.api.stop()
+        self.server.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def local_proxy() -> Iterator[Callable[..., LocalProxy]]:
+    """Makes them; whatever was made is ended."""
+    made: list[LocalProxy] = []
+
+    def make(**options: float) -> LocalProxy:
+        made.append(LocalProxy(**options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
 
 
 class Upstream:
@@ -133,7 +173,7 @@ class Reply:
         return json.loads(self.text)
 
 
-class Api:
+class ApiCalls:
     """A server under test, and the raw calls to it."""
 
     def __init__(self, name: str, host: str, port: int) -> None:
@@ -153,11 +193,11 @@ class Api:
 
 
 @pytest.fixture(scope="session", params=["ours", *(["toxiproxy"] if BINARY else [])])
-def server(request: pytest.FixtureRequest) -> Iterator[Api]:
+def server(request: pytest.FixtureRequest) -> Iterator[ApiCalls]:
     """Ours, or the real one."""
     if request.param == "ours":
         proxy: ProxyServer = request.getfixturevalue("proxy")
-        yield Api("ours", proxy.host, proxy.port)
+        yield ApiCalls("ours", proxy.host, proxy.port)
         return
     with socket.create_server(("127.0.0.1", 0)) as spare:
         port = spare.getsockname()[1]
@@ -167,13 +207,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[Api]:
         with socket.socket() as probe:
             if not probe.connect_ex(("127.0.0.1", port)):
                 break
-    yield Api("toxiproxy", "127.0.0.1", port)
+    yield ApiCalls("toxiproxy", "127.0.0.1", port)
     process.terminate()
     process.wait(10)
 
 
 @pytest.fixture
-def api(server: Api) -> Iterator[Api]:
+def api(server: ApiCalls) -> Iterator[ApiCalls]:
     """A server without this test's proxies."""
     yield server
     for name in server.call("GET", "/proxies").json:

@@ -5,6 +5,7 @@ What differs is in DIFFERENCES, with the reason; nothing is skipped.
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from typing import Any
@@ -17,6 +18,13 @@ DIFFERENCES: dict[str, tuple[Any, Any, str]] = {
     "toxics in create": (["latency_downstream"], [], "no connection slips through between two calls (#447, #148)"),
     "toxics in populate": (["latency_downstream"], [], "the same (#447)"),
     "counters of a live connection": (True, False, "counters move while a connection lives"),
+    "listen without a port": (400, 500, "a mistake of the caller's, not of the server"),
+    "bad listen, disabled": (400, 201, "a mistake is told at once"),
+    "upstream without a port": (400, 201, "the same"),
+    "bytes behind the body": (400, 201, "the same"),
+    "no proxies": ([], None, "a list is a list"),
+    "a slash in a name": (200, 404, "what was made can be found"),
+    "two slashes": (404, 301, "a path is what it says"),
     "reply after a half-close": (b"answer", b"", "a half-close lets the reply through"),
 }
 """What -> (ours, Toxiproxy's, why)."""
@@ -77,6 +85,70 @@ def test_localhost_is_answered_as_an_address(api: Any) -> None:
     """`localhost` becomes 127.0.0.1."""
     listen = api.call("POST", "/proxies", proxy_of(listen="localhost:0")).json["listen"]
     assert listen.startswith("127.0.0.1:")
+
+
+def test_addresses_are_answered_as_they_were_written(api: Any) -> None:
+    """The upstream always, `listen` until the proxy listens; and an update takes the same text for the same."""
+    written = {"listen": "localhost:43999", "upstream": "localhost:3306"}
+    made = api.call("POST", "/proxies", proxy_of(enabled=False, **written)).json
+    assert {key: made[key] for key in written} == written
+    changed = api.call("POST", "/proxies/t-one", {"listen": "localhost:0"}).json
+    assert (changed["listen"], changed["enabled"]) == ("localhost:0", False)
+    on = api.call("POST", "/proxies/t-one", {"enabled": True}).json
+    assert on["listen"].startswith("127.0.0.1:")
+    assert on["upstream"] == "localhost:3306"
+    port = on["listen"].rpartition(":")[2]
+    api.call("POST", "/proxies/t-one/toxics", {"type": "latency"})
+    same = {"name": "t-one", "listen": f"localhost:{port}", "upstream": "localhost:3306"}
+    assert len(api.call("POST", "/populate", [same]).json["proxies"][0]["toxics"]) == 1
+
+
+def test_keys_and_streams_in_any_case(api: Any) -> None:
+    """As Go reads JSON; the stream is answered as it was spelled."""
+    body = {"Name": "t-one", "LISTEN": "127.0.0.1:0", "UpStream": "127.0.0.1:9"}
+    assert api.call("POST", "/proxies", body).status == 201
+    made = api.call("POST", "/proxies/t-one/toxics", {"Type": "latency", "stream": "UpStream"})
+    assert (made.status, made.json["name"], made.json["stream"]) == (200, "latency_UpStream", "UpStream")
+    path = "/proxies/t-one/toxics/latency_UpStream"
+    changed = api.call("PATCH", path, {"Toxicity": 0.5, "attributes": {"LATENCY": 7}}).json
+    assert (changed["toxicity"], changed["attributes"]["latency"]) == (0.5, 7)
+    assert api.call("POST", "/proxies/t-one/toxics", {"type": "Latency"}).status == 400
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("listen without a port", proxy_of(listen="nonsense")),
+        ("bad listen, disabled", proxy_of(listen="nonsense", enabled=False)),
+        ("upstream without a port", proxy_of(upstream="nonsense")),
+        ("bytes behind the body", json.dumps(proxy_of()) + "more"),
+    ],
+)
+def test_what_ours_takes_for_a_mistake(api: Any, what: str, body: Any) -> None:
+    """Each is told in the answer to the call that made it."""
+    assert api.call("POST", "/proxies", body).status == expected_of(api, what)
+
+
+def test_a_host_that_nobody_knows_is_a_500(api: Any) -> None:
+    """With what the name server said about it."""
+    status, text = error(api.call("POST", "/proxies", proxy_of(listen="no-such-host.invalid:0")))
+    assert status == 500
+    assert "lookup no-such-host.invalid" in text
+
+
+def test_null_is_an_empty_body(api: Any) -> None:
+    """Required fields are missing, and a populate of nothing makes nothing."""
+    assert error(api.call("POST", "/proxies", "null")) == (400, "missing required field: name")
+    for body in ("null", "[]"):
+        reply = api.call("POST", "/populate", body)
+        assert (reply.status, reply.json) == (201, {"proxies": expected_of(api, "no proxies")})
+
+
+def test_slashes_in_paths(api: Any) -> None:
+    """In a name, and twice."""
+    api.call("POST", "/proxies", proxy_of("t-a/b"))
+    assert api.call("GET", "/proxies/t-a%2Fb").status == expected_of(api, "a slash in a name")
+    assert api.call("GET", "//proxies").status == expected_of(api, "two slashes")
 
 
 def test_listen_left_out(api: Any) -> None:
@@ -216,6 +288,14 @@ def test_an_integer_must_be_one(api: Any, latency: Any) -> None:
     status, text = error(reply)
     assert status == 400
     assert text.startswith("bad request body: ")
+
+
+@pytest.mark.parametrize(("latency", "status"), [(2**63 - 1, 200), (2**63, 400), (-(2**63) - 1, 400), (10**330, 400)])
+def test_an_integer_has_64_bits(api: Any, latency: int, status: int) -> None:
+    """No more."""
+    api.call("POST", "/proxies", proxy_of())
+    body = {"type": "latency", "attributes": {"latency": latency}}
+    assert api.call("POST", "/proxies/t-one/toxics", body).status == status
 
 
 def test_a_toxics_name_is_unique_over_both_streams(api: Any) -> None:

@@ -150,6 +150,19 @@ def test_delay_is_each_datagrams_own(udp: UdpLink) -> None:
     assert time.monotonic() - start >= 0.3
 
 
+def test_one_datagram_is_delayed(udp: UdpLink) -> None:
+    """The one that is aimed at, with a receipt; those behind it pass meanwhile."""
+    udp.proxy.add_toxic(udp.name, "delay", {**ALL, "ordinal": 1, "delay": 200})
+    client = udp.client()
+    start = time.monotonic()
+    for text in (b"a", b"late", b"b"):
+        client.send(text)
+    assert received(udp.far, 3) == [b"a", b"b", b"late"]
+    assert time.monotonic() - start >= 0.2
+    receipts = [receipt for receipt in udp.proxy.receipts(udp.name) if receipt.toxic == "delay_upstream"]
+    assert [receipt.ordinal for receipt in receipts] == [1]
+
+
 def test_fields_of_other_wires_are_found_in_datagrams(udp: UdpLink) -> None:
     """A frame in a datagram is a frame."""
     udp.proxy.add_toxic(udp.name, "bitflip", {"wire": "framed", "message": "frame", "field": "payload", "bit": 0})
@@ -163,6 +176,8 @@ def test_fields_of_other_wires_are_found_in_datagrams(udp: UdpLink) -> None:
     [
         ("bitflip", {"offset": 1, "bit": 1}, "no stream offset"),
         ("bandwidth", {"rate": 1}, "no meaning on a udp link"),
+        ("delay", {"wire": "framed", "message": "frame", "delay": 5}, "aim it by the wire datagram"),
+        ("delay", {**ALL, "delay": -5}, "must not be negative"),
     ],
 )
 def test_what_makes_no_sense_for_datagrams_is_refused(udp: UdpLink, kind: str, attributes: Any, why: str) -> None:

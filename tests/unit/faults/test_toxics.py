@@ -32,6 +32,20 @@ class Link:
         """Disarm a toxic."""
         assert self.api.call("DELETE", f"/proxies/t-link/toxics/{name}").status == 204
 
+    def update(self, name: str, **attributes: int) -> None:
+        """Change a toxic."""
+        assert self.api.call("POST", f"/proxies/t-link/toxics/{name}", {"attributes": attributes}).status == 200
+
+    def until_received(self, count: int) -> None:
+        """Wait until the server has taken that many bytes from the client; Toxiproxy counts only in the end."""
+        deadline = time.monotonic() + 5
+        while self.api.name == "ours":
+            text = self.api.call("GET", "/metrics").text
+            lines = [line for line in text.splitlines() if "received" in line and '"t-link"' in line]
+            if any('"upstream"' in line and line.endswith(f" {count}.0") for line in lines):
+                return
+            assert time.monotonic() < deadline
+
     def connect(self) -> tuple[socket.socket, socket.socket]:
         """The client's end and the server's."""
         self.client = socket.create_connection(self.address, timeout=10)
@@ -138,6 +152,29 @@ def test_timeout_drops_data_and_closes(link: Link) -> None:
     client.sendall(b"lost")
     assert server.recv(1) == b""
     assert 0.09 <= time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("before", [0, 60_000])
+def test_a_changed_timeout_closes_live_connections_in_its_time(link: Link, before: int) -> None:
+    """Counted from the change."""
+    link.add("timeout", timeout=before)
+    client, server = link.connect()
+    client.sendall(b"lost")
+    start = time.monotonic()
+    link.update("timeout_upstream", timeout=100)
+    assert server.recv(1) == b""
+    assert 0.09 <= time.monotonic() - start < 5
+
+
+def test_a_time_of_centuries_holds_up_nobody_else(link: Link) -> None:
+    """The longest delay there can be leaves the other direction, and the API, alone."""
+    link.add("latency", latency=2**63 - 1)
+    client, server = link.connect()
+    client.sendall(b"never")
+    link.until_received(5)
+    for _ in range(3):
+        server.sendall(b"now")
+        assert read_exactly(client, 3) == b"now"
 
 
 def test_reset_peer_resets(link: Link) -> None:
