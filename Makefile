@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= straybit-out
 BACKEND ?= process
 SEEDS ?= 20
+TWICE_FOR ?=
 PYTEST_ARGS ?=
 IMAGE_FOR_BACKEND := $(if $(filter docker,$(BACKEND)),image)
 
@@ -52,7 +53,7 @@ sim: $(VENV)/.ready ## the same with fewer trials and nodes
 	$(BIN)/python benchmarks/sim.py --small
 
 verdicts: $(VENV)/.ready $(IMAGE_FOR_BACKEND) ## each scenario, undefended and defended, SEEDS seeds: do all verdicts hold?
-	$(BIN)/python benchmarks/verdicts.py --seeds $(SEEDS) --backend $(BACKEND) --out $(OUT)/verdicts
+	$(BIN)/python benchmarks/verdicts.py --seeds $(SEEDS) --backend $(BACKEND) --out $(OUT)/verdicts $(if $(TWICE_FOR),--twice-for $(TWICE_FOR))
 
 AGREE ?= sim,process
 SAMPLE ?= 1000

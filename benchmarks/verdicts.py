@@ -1,7 +1,8 @@
 """Do the verdicts hold? Every scenario, undefended and defended, over many seeds.
 
 An undefended run must fail as published, point by point; a defended one must meet every expectation.
-With `--twice` each seed is played twice, and both must have the same plan, flips, outcomes and detections.
+With `--twice` each seed is played twice, with `--twice-for` one case's first,
+and both must have the same plan, flips, outcomes and detections.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Case(msgspec.Struct, frozen=True):
 
     scenario: str
     defences: str
+
+    @property
+    def word(self) -> str:
+        """As `--twice-for` takes it."""
+        return f"{self.scenario}/{self.defences}"
 
 
 def holds(result: RunResult, defences: str) -> tuple[bool, str]:
@@ -138,6 +144,11 @@ def played(case: Case, seed: int, backend: Backend, out: Path, *, topology: Topo
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
 @click.option("--only", type=click.Choice(list(SCENARIOS)), help="One scenario [june-2008 and july-2008].")
 @click.option("--twice", is_flag=True, help="Play each seed twice, and compare.")
+@click.option(
+    "--twice-for",
+    type=click.Choice([f"{scenario}/{defences}" for scenario in SCENARIOS for defences in DEFENCES]),
+    help="Play the first seed of this case twice, and compare.",
+)
 @size_options
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="process", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("straybit-out/verdicts"), show_default=True)
@@ -146,6 +157,7 @@ def main(
     first: int,
     only: str | None,
     twice: bool,
+    twice_for: str | None,
     servers: tuple[int, int],
     balancers: tuple[int, int],
     backend: str,
@@ -157,12 +169,13 @@ def main(
     rows = []
     with open_backend(backend) as runner:
         for case in (Case(name, defences) for name in ([only] if only else USUAL) for defences in DEFENCES):
+            again = range(first, first + (seeds if twice else case.word == twice_for))
             runs = range(first, first + seeds)
-            good = sum(played(case, seed, runner, out, topology=topology, twice=twice) for seed in runs)
+            good = sum(played(case, seed, runner, out, topology=topology, twice=seed in again) for seed in runs)
             low, high = wilson(good, seeds)
             rows.append({**msgspec.to_builtins(case), "held": good, "of": seeds, "low": low, "high": high})
     facts = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "backend": backend, "machine": machine()}
-    told = {**facts, "twice": twice, "verdicts": rows}
+    told = {**facts, "twice": twice, "twice_for": twice_for, "verdicts": rows}
     (out / INDEX).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2))
     print()
     for row in rows:

@@ -282,7 +282,6 @@ class Cluster:
                 return
             self._closed = True
         try:
-            self.observers.stop_polling()
             self._services.end()
         finally:
             self.observers.close()

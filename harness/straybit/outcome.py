@@ -110,7 +110,7 @@ TABLE: tuple[Row, ...] = (
     Row(Outcome.HANG, "no progress past the budget", lambda e: e.hung),
     Row(
         Outcome.DEGRADED,
-        "right, but over a budget: recovery time, gossip rate, retries, healthy peers evicted",
+        "right, but not steady again within the recovery budget, or a healthy peer is held for failed",
         lambda e: bool(e.degraded) or not e.recovered,
     ),
     Row(

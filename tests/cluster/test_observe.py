@@ -23,17 +23,3 @@ def test_received_frame_is_felt(gossip):
     frame = control.frames().frames[-1]
     assert wait_felt(control, frame.crc, frame.seq, timeout_s=2) == frame
     assert felt(control, frame.crc ^ 1, frame.seq) is None
-
-
-def test_pollers_run_only_when_asked(gossip):
-    """Metrics and views are polled when asked, and no longer when told to stop."""
-    observers = gossip.observers
-    mark = observers.mark()
-    observers.poll_metrics(0.02)
-    observers.poll_views(0.02)
-    assert observers.wait_for(lambda o: o.kind == "metrics", 5, since=mark)
-    view = observers.wait_for(lambda o: o.kind == "view", 5, since=mark)
-    assert set(view.fields["view"].entries) == {"gossip-1", "gossip-2", "gossip-3"}
-    observers.stop_polling()
-    mark = observers.mark()
-    assert observers.wait_for(lambda o: o.kind == "metrics", 0.1, since=mark) is None

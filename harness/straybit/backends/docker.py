@@ -198,7 +198,7 @@ class _Project:
         names = [service.name for service in self.spec.topology.services()]
         controls = {name: Control(name, (HOST, containers.port(name, CONTROL)), self.token) for name in names}
         containers.steer(controls)
-        observers = Observers(Follower({name: self.home / "logs" / f"{name}.ndjson" for name in names}), controls)
+        observers = Observers(Follower({name: self.home / "logs" / f"{name}.ndjson" for name in names}))
         cluster = Cluster(
             self.spec,
             self.home,

@@ -134,7 +134,7 @@ class ProcessBackend:
             controls = {name: Control(name, (HOST, p.control), token) for name, p in wiring.services.items()}
             for control in controls.values():
                 taken.callback(control.close)
-            observers = Observers(Follower({name: home / "logs" / f"{name}.ndjson" for name in controls}), controls)
+            observers = Observers(Follower({name: home / "logs" / f"{name}.ndjson" for name in controls}))
             label = str(next(self._numbers))
             processes = Processes(
                 nursery,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.text import Text
 
 from straybit.records import Phase
 from straybit.report import facts
@@ -16,7 +18,20 @@ from straybit.report.figures import budget_of
 from straybit.report.terminal import print_result
 from straybit.result import RunResult
 
-__all__ = ["Line", "Screen"]
+__all__ = ["Budget", "Line", "Screen"]
+
+
+class Budget(ProgressColumn):
+    """A bar of the time a phase has taken against its budget, red once over it; nothing where it has none."""
+
+    def render(self, task: Task) -> ProgressBar | Text:
+        """The bar as of now."""
+        budget = task.fields.get("budget")
+        if budget is None:
+            return Text("")
+        took = task.elapsed or 0.0
+        style = "red" if took > budget else "green"
+        return ProgressBar(total=budget, completed=took, width=20, complete_style=style, finished_style=style)
 
 
 class Screen:
@@ -28,9 +43,9 @@ class Screen:
 
     @contextmanager
     def live(self, title: str, budgets: Mapping[str, float]) -> Iterator[Line]:
-        """A live line with the phase, its budget where it has one, and the time it has taken; gone with the run."""
+        """A live line with the phase, the time it has taken, and a bar against its budget; gone with the run."""
         columns = (SpinnerColumn(), TextColumn("[bold]{task.description}"), TextColumn("{task.fields[phase]}"))
-        progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+        progress = Progress(*columns, Budget(), TimeElapsedColumn(), console=self.console, transient=True)
         if not self.console.is_terminal:
             yield Line(progress, title, budgets, plain=self.console)
             return
@@ -62,11 +77,11 @@ class Line:
         self._plain = plain
         self._title = title
         self._budgets = budgets
-        self._task = progress.add_task(title, phase="", total=None)
+        self._task = progress.add_task(title, phase="", budget=None, total=None)
 
     def __call__(self, phase: str) -> None:
         budget = budget_of(Phase(name=phase, at_s=0, until_s=0), dict(self._budgets))
         text = phase if budget is None else f"{phase}, budget {facts.seconds(budget)}"
-        self._progress.reset(self._task, phase=text)
+        self._progress.reset(self._task, phase=text, budget=budget)
         if self._plain is not None:
             self._plain.print(f"{self._title}: {text}")

@@ -1,4 +1,4 @@
-"""What a harness sees of a running cluster: log lines, metrics, views and exits, on one monotonic clock."""
+"""What a harness sees of a running cluster: log lines, alarms and exits, on one monotonic clock."""
 
 from straybit.observe.felt import felt, wait_felt
 from straybit.observe.follow import Follower

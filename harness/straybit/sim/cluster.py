@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -193,15 +192,12 @@ class _Logs(Follower):
 class SimObservers(Observers):
     """No thread watches: whoever asks has everything that was logged until now."""
 
-    def __init__(self, net: SimNet, driver: SimDriver, controls: Mapping[str, SimControl]) -> None:
-        super().__init__(_Logs(net), controls)
+    def __init__(self, net: SimNet, driver: SimDriver) -> None:
+        super().__init__(_Logs(net))
         self._driver = driver
 
     def start(self) -> None:
         """See Observers."""
-
-    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        raise BackendError(f"sim polls no {name}: ask for them when they are wanted")
 
     def mark(self) -> int:
         """See Observers."""
@@ -243,7 +239,7 @@ class SimCluster(Cluster):
             controls=controls,
             proxy=SimProxyServer(net),
             endpoints=_endpoints(spec.topology),
-            observers=SimObservers(net, driver, controls),
+            observers=SimObservers(net, driver),
             driver=driver,
         )
         self.net = net

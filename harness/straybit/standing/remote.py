@@ -69,7 +69,7 @@ def attach(folder: Path) -> Cluster:
         controls=controls,
         proxy=ProxyServer(*card.proxy),
         endpoints=card.endpoints,
-        observers=Observers(Follower(logs), controls),
+        observers=Observers(Follower(logs)),
     )
 
 

@@ -2,10 +2,11 @@
 
 import io
 
+import pytest
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from straybit.cli._screen import Line, Screen
+from straybit.cli._screen import Budget, Line, Screen
 
 
 def test_a_phase_is_shown_with_its_budget_where_it_has_one(capsys):
@@ -33,3 +34,18 @@ def test_the_live_line_has_the_budget_too():
     with progress:
         Line(progress, "run", {"staged": 15.0})("staged restore")
     assert "staged restore, budget 15 s" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("phase", "took_s", "shown", "style"),
+    [("recovered", 2.5, 10, "green"), ("recovered", 9.0, 20, "red"), ("flips", 9.0, 0, "")],
+)
+def test_a_bar_shows_the_time_against_the_budget(phase, took_s, shown, style):
+    """Half the budget is half the bar, more than all of it is red, and a phase without a budget has none."""
+    now = [0.0]
+    progress = Progress(Budget(), get_time=lambda: now[0])
+    Line(progress, "run", {"recovered": 5.0})(phase)
+    now[0] = took_s
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=80)
+    parts = [part for part in console.render(Budget().render(progress.tasks[0])) if part.style and part.style.color]
+    assert sum(len(part.text) for part in parts if part.style.color.name == style) == shown

@@ -16,7 +16,7 @@ def log(tmp_path):
 
 @pytest.fixture
 def observers(log):
-    observers = Observers(Follower({"lb-1": log}), {})
+    observers = Observers(Follower({"lb-1": log}))
     observers.start()
     yield observers
     observers.close()
@@ -72,7 +72,7 @@ def test_oldest_go_first_at_the_limit(observers, monkeypatch):
 
 def test_last_lines_are_collected_on_close(log):
     """Lines written just before the end are not lost."""
-    observers = Observers(Follower({"lb-1": log}), {})
+    observers = Observers(Follower({"lb-1": log}))
     observers.start()
     log.write_text('{"t": 1, "event": "stopped"}\n')
     observers.close()

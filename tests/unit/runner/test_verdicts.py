@@ -1,5 +1,6 @@
 """The benchmark of verdicts: what it takes for holding, what it deletes, and what it compares."""
 
+from contextlib import nullcontext
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from straybit.scenarios import SCENARIOS, STORY
 
 ROOT = Path(__file__).parents[3]
 FLIP = "1/gossip-1:gossip-2/up/state/0/load/1"
+
+USUAL = ("june-2008", "july-2008")
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,29 @@ def test_every_scenario_can_be_asked_for(verdicts):
     (only,) = [p for p in verdicts.main.params if p.name == "only"]
     assert list(only.type.choices) == list(SCENARIOS)
     assert "june-2008-bits" in only.type.choices
+
+
+@pytest.mark.parametrize(
+    ("options", "twice"),
+    [
+        ((), []),
+        (("--twice-for", "june-2008/2008"), [("june-2008", "2008", 4)]),
+        (("--twice",), [(name, word, seed) for name in USUAL for word in ("none", "2008") for seed in (4, 5)]),
+    ],
+    ids=["none", "one", "all"],
+)
+def test_a_seed_is_played_twice_where_it_is_asked_for(verdicts, monkeypatch, tmp_path, options, twice):
+    """`--twice-for` compares two runs of one case's first seed, `--twice` of every seed, and by default none."""
+    seen = []
+
+    def played(case, seed, *_, twice, **__):
+        seen.extend([(case.scenario, case.defences, seed)] * twice)
+        return True
+
+    monkeypatch.setattr(verdicts, "played", played)
+    monkeypatch.setattr(verdicts, "open_backend", lambda _: nullcontext())
+    words = ["--seeds", "2", "--first", "4", "--out", str(tmp_path / "out"), *options]
+    with pytest.raises(SystemExit) as ended:
+        verdicts.main(words)
+    assert ended.value.code == 0
+    assert seen == twice
