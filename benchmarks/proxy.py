@@ -40,6 +40,16 @@ GOALS = {
     "busy": ("requests/s on 1,000 busy connections", ">=", 1.3),
     "rtt": ("64 B round trip on one CPU, added p50", "<=", 0.9),
 }
+SMALL = {
+    "idle_kb": ("memory per idle connection, kB", 2.0),
+    "stalled_kb": ("memory per stalled connection, kB", 100.0),
+    "crowd": ("round trip beside an idle crowd / alone", 1.1),
+    "disturbed": ("p99 beside stuck and deaf peers / alone", 2.0),
+    "p50_ms": ("latency of 100 ms: error p50, ms", None),
+    "p99_ms": ("latency of 100 ms: error p99, ms", None),
+    "rate_percent": ("bandwidth of 1,000 KB/s: error, %", None),
+}
+"""What is the better the smaller it is: title, and the goal; None: no worse than Toxiproxy."""
 
 
 class Bench:
@@ -232,19 +242,19 @@ def memory(bench: Bench, name: str, what: str, service: str, connections: int) -
         return (rss_kb(bench.pids[name]) - before) / connections
 
 
-def idle_crowd(bench: Bench, connections: int, count: int) -> dict[str, float]:
+def idle_crowd(bench: Bench, connections: int, count: int) -> dict[str, Any]:
     """The 64 B round trip with and without a crowd of idle connections, as many as descriptors allow."""
     connections = min(connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2)
     port = bench.targets["ours"]["echo"]
-    alone = statistics.median(bench.run("rtt", port, 3000)[0] for _ in range(count))
+    alone = [bench.run("rtt", port, 3000)[0] for _ in range(count)]
     with running([str(bench.load), "hold", "127.0.0.1", str(port), str(connections)]) as holder:
         assert holder.stdout is not None
         held = holder.stdout.readline() == "held\n"
-        crowded = statistics.median(bench.run("rtt", port, 3000)[0] for _ in range(count))
-    return {"connections": connections, "held": held, "alone_us": alone, "crowded_us": crowded}
+        crowded = [bench.run("rtt", port, 3000)[0] for _ in range(count)]
+    return {"connections": connections, "held": held, "alone": alone, "beside": crowded}
 
 
-def disturbed(bench: Bench, count: int) -> dict[str, float]:
+def disturbed(bench: Bench, count: int) -> dict[str, Any]:
     """The p99 of a round trip on one link alone, and beside stuck peers, a dead upstream and deaf API clients."""
     port = bench.targets["ours"]["echo"]
     alone = [bench.run("rtt", port, 3000)[1] for _ in range(count)]
@@ -260,7 +270,7 @@ def disturbed(bench: Bench, count: int) -> dict[str, float]:
         for _ in range(200):
             stack.enter_context(socket.create_connection(("127.0.0.1", dead)))
         beside = [bench.run("rtt", port, 3000)[1] for _ in range(count)]
-    return {"alone_p99_us": statistics.median(alone), "disturbed_p99_us": statistics.median(beside)}
+    return {"alone": alone, "beside": beside}
 
 
 def toxic_errors(bench: Bench, names: list[str], count: int) -> dict[str, dict[str, float]]:
@@ -343,6 +353,35 @@ def report(results: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def small_figures(results: dict[str, Any], key: str) -> tuple[list[float], float | None]:
+    """Ours, as many samples as were taken, and Toxiproxy's one where it was measured."""
+    if key in ("crowd", "disturbed"):
+        middle = statistics.median(results[key]["alone"])
+        return [sample / middle for sample in results[key]["beside"]], None
+    both = results[key] if key.endswith("_kb") else {name: found[key] for name, found in results["toxics"].items()}
+    return [both["ours"]], both.get("toxiproxy")
+
+
+def report_small(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each of what is the better the smaller; printed, and answered."""
+    rows = []
+    print(f"{'what':46} {'goal':>7} {'ours':>22} {'toxiproxy':>18}")
+    for key, (title, limit) in SMALL.items():
+        ours, theirs = small_figures(results, key)
+        goal = theirs if limit is None else limit
+        middle = statistics.median(ours)
+        low, high = min(ours), max(ours)
+        held = key != "crowd" or results[key]["held"]
+        met = None if goal is None else held and middle <= goal
+        mark = "" if met is None else "met" if met else "MISSED"
+        spread = f"({low:.2f}-{high:.2f})" if len(ours) > 1 else ""
+        wanted = "-" if goal is None else f"<={goal:.4g}"
+        other = "-" if theirs is None else f"{theirs:.2f}"
+        print(f"{title:46} {wanted:>7} {f'{middle:7.2f} {spread} {mark}':>22} {other:>18}")
+        rows.append({"work": key, "goal": goal, "median": middle, "least": low, "most": high, "met": met})
+    return rows
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Everything."""
     with contextlib.ExitStack() as stack:
@@ -370,8 +409,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         results["toxics"] = toxic_errors(bench, proxies, 100)
         results["crowd"] = idle_crowd(bench, options.crowd, 5)
         results["disturbed"] = disturbed(bench, 5)
-        for key in ("toxics", "idle_kb", "stalled_kb", "crowd", "disturbed"):
-            print(f"{key}: {json.dumps(results[key])}")
+        results["rows"] += report_small(results)
         return results
 
 

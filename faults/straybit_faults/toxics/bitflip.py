@@ -36,6 +36,9 @@ class BitFlip(Content, kw_only=True, omit_defaults=True):
             raise ValueError("a flip by offset needs a bit in 0..7")
         if len(bits) > MAX_BITS or len(set(bits)) != len(bits) or any(bit < 0 for bit in bits):
             raise ValueError(f"bits must be 1 to {MAX_BITS} different numbers from 0 on")
+        size = self.size() if self.offset is None else None
+        if size is not None and any(bit >= size for bit in bits):
+            raise ValueError(f"field {self.field} has bits 0..{size - 1}, not {max(bits)}")
         if not 1 <= self.flips <= MAX_DRAWN:
             raise ValueError(f"flips must be in 1..{MAX_DRAWN}, but is {self.flips}")
         if bits and self.offset is None and self.field is None:

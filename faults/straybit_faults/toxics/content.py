@@ -72,6 +72,7 @@ class Content(Toxic, kw_only=True, omit_defaults=True):
             raise ValueError(str(error)) from error
         if self.message not in kinds:
             raise ValueError(f"wire {self.wire} has no message {self.message!r}; it has {', '.join(kinds)}")
+        self.size()
         _natural(self, "ordinal", "count", "until")
         if self.every is not None and self.every < 1:
             raise ValueError("every must be at least 1")
@@ -80,6 +81,16 @@ class Content(Toxic, kw_only=True, omit_defaults=True):
                 raise ValueError(f"{name} must be in 0..1, but is {getattr(self, name):g}")
         if self.rate is not None and self.ordinal is not None:
             raise ValueError("a message is aimed at by ordinal or drawn at a rate, not both")
+
+    def size(self) -> int | None:
+        """Bits of the field that is named, where its wire knows. Raises ValueError for a field that cannot be."""
+        wire = find_wire(self.wire or "")
+        if self.field is None or not getattr(wire, "closed", False):
+            return None
+        sizes = {name: size for name, _, size in wire.fields(self.message or "")}
+        if self.field not in sizes:
+            raise ValueError(f"{self.message} of {self.wire} has no field {self.field!r}; it has {', '.join(sizes)}")
+        return sizes[self.field]
 
     def target(self, message: Message) -> Field | None:
         """The field of `message` that is named, or None."""

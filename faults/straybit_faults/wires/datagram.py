@@ -33,6 +33,7 @@ class DatagramWire:
     """Datagrams without a protocol."""
 
     name = "datagram"
+    closed = True
     kinds = ("datagram",)
 
     def open(self) -> DatagramConversation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import google_crc32c
 import msgspec
@@ -53,6 +53,8 @@ class Framed(msgspec.Struct, frozen=True, kw_only=True):
     kind_at: int | None = None
     kind_names: dict[int, str] = {}
     checksum: Checksum | None = None
+
+    closed: ClassVar[bool] = True
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class RawWire:
     """Bytes without a protocol."""
 
     name = "raw"
+    closed = True
     kinds = ("stream",)
 
     def open(self) -> RawConversation:

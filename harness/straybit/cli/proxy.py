@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -16,11 +17,17 @@ __all__ = ["command"]
     "--config", type=click.Path(path_type=Path), help="JSON file of proxies to make at start, as POST /populate takes."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides toxicity and jitter.")
-def command(host: str, port: int, config: Path | None, seed: int) -> None:
+@click.option("--wire", "wires", multiple=True, metavar="MODULE:ATTR", help="A wire to read with; may be given again.")
+def command(host: str, port: int, config: Path | None, seed: int, wires: tuple[str, ...]) -> None:
     """Run straybit's proxy, which speaks Toxiproxy's HTTP API and flips bits as well. Ctrl-C ends it."""
     from straybit_faults.proxy.serve import ProxyStartError, run_proxy  # noqa: PLC0415 - what this command is for
+    from straybit_faults.wires import UnknownWireError, add_wire  # noqa: PLC0415 - the same
 
     try:
+        if wires:
+            sys.path.append(str(Path.cwd()))  # where somebody who writes a wire has it
+        for where in wires:
+            add_wire(where)
         run_proxy(host, port, seed=seed, config=config)
-    except ProxyStartError as error:
+    except (ProxyStartError, UnknownWireError) as error:
         raise click.ClickException(str(error)) from None

@@ -280,6 +280,15 @@ def test_the_proxy_takes_what_its_page_promises(straybit, monkeypatch, tmp_path)
     assert given == [(("127.0.0.1", 0), {"seed": 7, "config": Path("proxies.json")})]
 
 
+def test_the_proxy_refuses_a_wire_that_is_not_there(straybit, monkeypatch):
+    """One line, exit 2, and no proxy."""
+    monkeypatch.setattr("straybit_faults.proxy.serve.run_proxy", lambda *args, **more: pytest.fail("started"))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    done = straybit("proxy", "--wire", "no_such_module:WIRE")
+    assert done.returncode == 2
+    assert "wire 'no_such_module:WIRE' cannot be loaded" in done.stderr
+
+
 def test_a_proxy_that_cannot_start_is_one_clear_line(straybit, monkeypatch):
     """What the proxy says of a configuration that cannot be read is said as it is, and exits 2."""
 

@@ -4,7 +4,7 @@ import pytest
 
 from straybit_faults.wire import Event, Lost, Message
 from straybit_faults.wires import UnknownWireError, find_wire
-from straybit_faults.wires.http1 import MAX_HEAD
+from straybit_faults.wires.http1 import MAX_HEAD, MAX_PIPELINED
 
 PUT = b"PUT /b/k HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
 
@@ -27,6 +27,7 @@ def read(up: bytes, down: bytes = b"") -> list[Event]:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", "longer than its size"),
         (b"CONNECT a:1 HTTP/1.1\r\n\r\n", "not HTTP"),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD, "a head of more than"),
+        (b"GET / HTTP/1.1\r\n\r\n" * (MAX_PIPELINED + 1), "requests without a reply"),
     ],
 )
 def test_what_cannot_be_read_is_lost_once_and_held_back_no_more(up: bytes, why: str) -> None:

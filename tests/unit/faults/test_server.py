@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import socket
@@ -341,6 +342,24 @@ def test_a_configuration_makes_proxies_at_start(start_proxy: Any, tmp_path: Path
     config.write_text(json.dumps(proxies))
     made = start_proxy("--config", str(config)).proxies()["redis"]
     assert (made.enabled, made.upstream, made.toxics[0].attributes["latency"]) == (True, "127.0.0.1:6379", 5)
+
+
+def test_a_wire_is_given_by_hand(start_proxy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Module and attribute, and toxics find it by its name."""
+    text = (
+        'from straybit_faults.wires.framed import Framed, Part\nWIRE = Framed(name="mine", parts=(Part("all", 0),))\n'
+    )
+    (tmp_path / "my_wire.py").write_text(text)
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), before))))
+    proxy = start_proxy("--wire", "my_wire:WIRE")
+    proxy.populate([("a:b", "127.0.0.1:0", "127.0.0.1:9")])
+    aim = {"wire": "mine", "message": "frame", "field": "all", "bit": 0}
+    assert proxy.add_toxic("a:b", "bitflip", aim).attributes["wire"] == "mine"
+    for where in ("my_wire:NOTHING", "no_such_module:WIRE", "my_wire"):
+        result = run("--port", "0", "--wire", where)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+        assert f"wire '{where}' cannot be loaded" in result.stderr
 
 
 @pytest.mark.parametrize("text", ["", "{}", '[{"name": "x"}]', '[{"name": "x", "upstream": "nonsense"}]'])

@@ -80,6 +80,8 @@ def test_a_changed_ordinal_is_counted_from_the_change(upstream: Any, proxy: Any)
         ({"rate": -1}, "rate must be in 0..1"),
         ({"rate": 0.5, "control_rate": 9}, "control_rate must be in 0..1"),
         ({"rate": 0.5, "field": None, "classes": []}, "at least one class"),
+        ({"field": "nope", "bit": 0}, "no field 'nope'; it has length, payload"),
+        ({"field": "length", "bit": 99}, "bits 0..31, not 99"),
     ],
 )
 def test_an_aim_that_can_never_or_only_hit_is_refused(

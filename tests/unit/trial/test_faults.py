@@ -83,6 +83,13 @@ def test_a_bit_flip_that_cannot_be_written_is_refused(changes, says):
         BitFlip("a:b", **{"message": "state", "field": "version", "bit": 1, **changes})
 
 
+def test_a_number_of_thousands_of_digits_is_refused():
+    """In one line that does not repeat it."""
+    with pytest.raises(FlipIdError, match="a number of 5000 digits in a flip id is too long: at most 20") as refused:
+        Flip.parse(f"1/gossip-1:gossip-2/up/state/0/version/{'9' * 5000}")
+    assert len(str(refused.value)) < 100
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "stream", "attributes"),
     [
