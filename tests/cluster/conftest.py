@@ -1,11 +1,16 @@
 """Clusters for tests, on every backend: one default cluster and one of gossip alone, reused while proved clean."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from straybit.backends.docker import DockerBackend
 from straybit.backends.process import ProcessBackend
 from straybit_nodes.topology import Topology
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside it
 
 SOON_S = 10.0
 BACKENDS = {"process": ProcessBackend, "docker": DockerBackend}

@@ -1,17 +1,16 @@
 """Commands that need a cluster: one trial again, a scenario of one's own, Ctrl-C, a damaged journal."""
 
-import contextlib
 import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from ports import listening, open_ports
 
 from straybit.backends._folders import DATA_VARIABLE
 
@@ -119,25 +118,6 @@ def processes():
     return found
 
 
-def listening(pids):
-    """Ports that these processes listen on."""
-    ports = set()
-    for pid in pids:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            ports |= {c.laddr.port for c in psutil.Process(pid).net_connections("tcp") if c.status == "LISTEN"}
-    return ports
-
-
-def open_ports(ports):
-    """Those of the ports that something still listens on."""
-    found = set()
-    for port in ports:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                found.add(port)
-    return found
-
-
 FAILING = """
 from pathlib import Path
 from straybit import scenario
@@ -185,17 +165,30 @@ def test_a_failed_run_leaves_nothing_but_its_folder(tmp_path, until):
 @pytest.mark.parametrize("phase", ["steady state", "flips"])
 def test_control_c_leaves_nothing_but_a_report(tmp_path, phase):
     """Interrupted in the middle, a run takes everything down, says so in one line, and has no verdict."""
-    before = set(psutil.pids())
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     command = [*COMMAND, "run", "july-2008", "--out", "run"]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    folders = {"TMPDIR": str(temporary), DATA_VARIABLE: str(temporary)}
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **folders},
+    )
     assert run.stdout is not None
-    line = next(line for line in run.stdout if phase in line)
-    assert line
+    assert any(phase in line for line in run.stdout)
+    started = psutil.Process(run.pid).children(recursive=True)
+    ports = listening(process.pid for process in started)
+    assert len(ports) > 20
+    assert any(temporary.iterdir())
     os.kill(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert run.returncode == 2
     assert said.strip().splitlines()[-1] == "straybit: interrupted; everything it started has been taken down"
     assert "Traceback" not in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] == "no-verdict"
-    left = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
-    assert [p.info["cmdline"] for p in left if "straybit.backends._nursery" in (p.info["cmdline"] or [])] == []
+    assert psutil.wait_procs(started, timeout=5)[1] == []
+    assert open_ports(ports) == set()
+    assert list(temporary.iterdir()) == []

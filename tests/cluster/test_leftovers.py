@@ -1,14 +1,16 @@
-"""Nothing of ours is left, however a run ends: no process, no socket, no temporary file."""
+"""Nothing of ours is left, however a run ends: no process, no socket, no temporary file, no data in memory."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
+from ports import listening, open_ports
+
+from straybit.backends._folders import DATA_VARIABLE
 
 HARNESS = """
 import json, sys, threading
@@ -29,8 +31,11 @@ with ProcessBackend() as backend, backend.start(Topology.sized((3, 1), (3, 1))) 
 
 
 def run(tmp_path, ending, act=lambda harness: None):
-    """Run a harness with a cluster, let it end as told, and answer with the processes it had."""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    """Run a harness with a cluster, let it end as told, and answer with its processes and ports."""
+    folders = {"TMPDIR": tmp_path / "tmp", DATA_VARIABLE: tmp_path / "data"}
+    for folder in folders.values():
+        folder.mkdir()
+    environment = {**os.environ, **{name: str(folder) for name, folder in folders.items()}}
     with subprocess.Popen(
         [sys.executable, "-c", HARNESS],
         stdin=subprocess.PIPE,
@@ -45,12 +50,14 @@ def run(tmp_path, ending, act=lambda harness: None):
         pids = json.loads(said)
         nursery = psutil.Process(pids["proxy"]).parent()
         processes = [nursery, *(psutil.Process(pid) for pid in pids.values())]
-        assert any(Path(tmp_path).iterdir())
+        ports = listening(process.pid for process in processes)
+        assert len(ports) > 20
+        assert all(any(folder.iterdir()) for folder in folders.values())
         harness.stdin.write(ending + "\n")
         harness.stdin.flush()
         act(harness)
         harness.wait(20)
-        return processes, harness.stderr.read()
+        return processes, ports, harness.stderr.read()
 
 
 def left(processes):
@@ -69,9 +76,11 @@ def left(processes):
     ids=["green", "failed", "ctrl-c", "sigkill"],
 )
 def test_nothing_is_left(tmp_path, until, ending, act, said):
-    """After a green run, a failed one, Ctrl-C and SIGKILL no process and no temporary file is left."""
-    processes, errors = run(tmp_path, ending, act)
+    """After a green run, a failed one, Ctrl-C and SIGKILL no process, port, temporary file or data is left."""
+    processes, ports, errors = run(tmp_path, ending, act)
     assert len(processes) == 16
     assert left(processes) == []
     assert said in errors
-    assert until(lambda: not any(Path(tmp_path).iterdir()))
+    assert open_ports(ports) == set()
+    for folder in ("tmp", "data"):
+        assert until(lambda folder=folder: not any((tmp_path / folder).iterdir()))
