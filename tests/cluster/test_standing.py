@@ -94,7 +94,7 @@ def test_the_plan_is_printed_and_nothing_is_touched(straybit, up, folder):
 def test_poison_and_absence_are_shown_and_restored(straybit, up, folder, until):
     """A value that nobody originated and a dead node are named with exit 1; a restore, interrupted once, ends both."""
     with attach(folder) as cluster:
-        flip = {"wire": "gossip", "message": "state", "ordinal": 0, "field": "gossip-3.generation", "bits": [0]}
+        flip = {"wire": "gossip", "message": "state", "every": 1, "field": "gossip-3.generation", "bits": [0]}
         for kind in ("gossip-1:gossip-2", "gossip-2:gossip-1"):
             cluster.proxy.add_toxic(kind, "bitflip", flip | {"repair": True}, stream="upstream", name="poison")
         cluster.kill("gossip-7")
