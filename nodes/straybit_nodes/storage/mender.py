@@ -32,6 +32,14 @@ __all__ = ["KEYS_MAX", "Mender"]
 
 KEYS_MAX = 4096
 """Keys that wait to be mended; with more, a whole round is made instead."""
+START_S = 8.0
+"""Before the round of a node that has just started: when a whole cluster starts, it has other things to do."""
+PEER_PAUSE_S = 0.5
+KEY_PAUSE_S = 0.05
+"""Behind each node compared and each key mended: mending must not take the places that requests need.
+
+Without them the rounds of eight nodes that start together cost the first requests their time-outs (2026-11-22).
+"""
 FIRST_S = 0.5
 """Before the first try: most legs that failed, failed for a moment."""
 LAST_S = 8.0
@@ -91,27 +99,29 @@ class Mender:
                 await self._task
             self._task = None
 
-    async def work(self) -> bool:
-        """Mend all that is noted, now; True when nothing is left over."""
+    async def work(self, *, peer_pause_s: float = 0.0, key_pause_s: float = 0.0) -> bool:
+        """Mend all that is noted, now, with a pause behind each; True when nothing is left over."""
         whole = False
         if self._round_wanted or self._store.unnamed:
             self._round_wanted = False
-            complete, whole = await self._compare_all()
+            complete, whole = await self._compare_all(peer_pause_s)
             self._round_wanted |= not complete
         for bucket, key in list(self._keys):
             if await self._mended(bucket, key):
                 self._keys.pop((bucket, key), None)
+            if key_pause_s:
+                await asyncio.sleep(key_pause_s)
         if whole and not self._keys and len(self._replicas) >= REPLICAS:
             self._store.give_up()
         return not self.waiting
 
     async def _run(self) -> None:
-        wait_s = FIRST_S
+        wait_s = START_S
         while True:
             await self._wake.wait()
             await asyncio.sleep(wait_s)
             self._wake.clear()
-            if await self.work():
+            if await self.work(peer_pause_s=PEER_PAUSE_S, key_pause_s=KEY_PAUSE_S):
                 wait_s = FIRST_S
             else:
                 wait_s = min(2 * wait_s, LAST_S)
@@ -157,14 +167,18 @@ class Mender:
             return number > 0 and begun is not None and begun.deleted
         return False
 
-    async def _compare_all(self) -> tuple[bool, bool]:
+    async def _compare_all(self, pause_s: float) -> tuple[bool, bool]:
         """Note every key whose holders differ.
 
         Whether every node answered, and whether each of them could read all that it has.
         """
         for bucket, key in self._store.damaged():
             self.note(bucket, key)
-        compared = [await self._compared(other) for other in self._replicas if other.node != self._node]
+        compared = []
+        for other in self._replicas:
+            if other.node != self._node:
+                compared.append(await self._compared(other))
+                await asyncio.sleep(pause_s)
         return all(whole is not None for whole in compared), all(compared)
 
     async def _compared(self, other: Replica) -> bool | None:

@@ -344,7 +344,8 @@ def test_too_many_hints_become_a_comparison(region, monkeypatch):
 
 def test_a_mender_works_by_itself_and_rests(region, monkeypatch):
     """Once started it mends what is noted, without being asked; with nothing to do it sends nothing."""
-    monkeypatch.setattr(module, "FIRST_S", 0.0)
+    for name in ("START_S", "PEER_PAUSE_S", "KEY_PAUSE_S"):
+        monkeypatch.setattr(module, name, 0.0)
     one, _, three = region.nodes
     region.write("k", b"data", missed=[three])
 
