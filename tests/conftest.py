@@ -1,6 +1,7 @@
-"""Tests that need a Docker engine: skipped loudly where none answers, and failed where one must be there."""
+"""What all tests need: Ctrl-C that works, and an engine; without one its tests are skipped loudly, or failed."""
 
 import os
+import signal
 
 import pytest
 
@@ -26,6 +27,12 @@ def _why_not() -> str:
     except BackendError as error:
         return str(error)
     return ""
+
+
+def pytest_configure():
+    """Whoever starts the tests in the background has them ignore Ctrl-C, and children would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session):
