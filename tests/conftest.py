@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from straybit.backends import BackendError
 from straybit.backends._engine import compose_version, find_engine
@@ -11,6 +12,9 @@ from straybit.backends._images import require_images
 
 REQUIRED = "STRAYBIT_REQUIRE_DOCKER"
 """Set by `make test-docker` and CI: there a missing engine is a failure, and no skip."""
+
+settings.register_profile("straybit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("straybit")  # tests do not time: on a busy machine a slow example is no fault
 
 _WHY: pytest.StashKey[str] = pytest.StashKey()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import threading
 
@@ -13,6 +14,7 @@ import pytest
 import urllib3
 from botocore.config import Config
 
+from straybit.backends._folders import data_folder
 from straybit_nodes.config import Dial, NodeConfig
 from straybit_nodes.defences import GROUPS
 from straybit_nodes.gossip.rules import Rules
@@ -149,14 +151,16 @@ class Mini:
 
 @contextlib.contextmanager
 def mini_cluster(folder, *, defences=GROUPS["all"], servers=3, rules=QUICK):
-    """A region of `servers` and one balancer, running and known to each other."""
-    mini = Mini(Topology((Region("eu", servers, 1),)), folder, defences=defences, rules=rules)
+    """A region of `servers` and one balancer, running and known to each other; a busy disk fails no request."""
+    home = data_folder(folder, keep=False)
+    mini = Mini(Topology((Region("eu", servers, 1),)), home, defences=defences, rules=rules)
     try:
         mini.start()
         mini.wait_known()
         yield mini
     finally:
         mini.close()
+        shutil.rmtree(home)
 
 
 @pytest.fixture
