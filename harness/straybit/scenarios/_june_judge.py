@@ -10,7 +10,6 @@ import msgspec
 from straybit import records
 from straybit.clients import MODES, Reply
 from straybit.ledger_client import Stored
-from straybit.observe.host import STALL_S
 from straybit.outcome import Evidence, Outcome, by_luck, judge
 from straybit.records import Detection, Local, TrialKind, TrialPhases
 from straybit.scenarios._june_plan import Write
@@ -39,7 +38,7 @@ def trials(seen: Seen) -> tuple[records.Trial, ...]:
 
 def expectations(seen: Seen, judged: Sequence[records.Trial]) -> Iterator[records.Expectation]:
     """What the scenario expects of any cluster; nothing of one that was not steady to begin with or stood still."""
-    if seen.unsteady or seen.late_s > STALL_S:
+    if seen.unsteady or seen.stalled:
         return
     faults = [t for t in judged if t.kind is TrialKind.FAULT]
     yield _all_refused([t for t in faults if t.expected is Outcome.DETECTED])
@@ -138,7 +137,7 @@ def _trial(
     evidence = Evidence(
         delivered=any(r.delivered is not None for r in receipts),
         golden_ok=not seen.unsteady,
-        host_ok=stored is not None and stored.verdict != "error" and seen.late_s <= STALL_S,
+        host_ok=stored is not None and stored.verdict != "error" and not seen.stalled,
         adopted=wrong,
         served=wrong,
         detected_by=detected_by,
@@ -202,7 +201,7 @@ def _local(evidence: Evidence, noticed: Sequence[Detection]) -> Local:
 
 
 def _why(evidence: Evidence, seen: Seen, reply: Reply, stored: Stored | None) -> str:
-    if seen.late_s > STALL_S:
+    if seen.stalled:
         return f"{STALLED} for {seen.late_s:.2f} s, as long as a time-out"
     if not evidence.golden_ok:
         return "the golden run was not steady"

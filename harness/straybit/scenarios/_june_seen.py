@@ -11,6 +11,7 @@ from straybit.clients import Reply
 from straybit.ledger_client import Stored
 from straybit.load import Sample
 from straybit.observe import Observation
+from straybit.observe.host import STALL_S
 from straybit.scenarios._june_plan import JunePlan
 from straybit_faults.receipt import Receipt
 
@@ -51,6 +52,12 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     late_s: float = 0.0
     budgets: Mapping[str, float]
     replay: str = ""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the machine stood still and cost some request its answer; a stall that cost none spoils nothing."""
+        unanswered = any(one.reply.status == 0 or one.reply.status >= 500 for one in self.answered.values())
+        return self.late_s > STALL_S and unanswered
 
     def samples(self, regions: Mapping[str, str]) -> tuple[Sample, ...]:
         """Every write, when it began and whether it was acknowledged; `regions` are those of the balancers."""

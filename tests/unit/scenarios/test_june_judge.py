@@ -189,6 +189,11 @@ def test_golden_failure_leaves_no_verdict():
 def test_a_host_that_stood_still_leaves_no_verdict():
     """Time-outs that expired meanwhile say nothing about anybody: INVALID, for that reason, and nothing is expected."""
     facts = seen(defended=True, late_s=1.0)
+    assert not facts.stalled  # every request was answered all the same
+    first = next(iter(facts.answered))
+    lost = msgspec.structs.replace(facts.answered[first].reply, status=503)
+    unanswered = {**facts.answered, first: msgspec.structs.replace(facts.answered[first], reply=lost)}
+    facts = msgspec.structs.replace(facts, answered=unanswered)
     judged = trials(facts)
     assert {t.outcome for t in judged} == {Outcome.INVALID}
     assert all(t.why.startswith(STALLED) for t in judged)
