@@ -115,12 +115,12 @@ class Content(Toxic, kw_only=True, omit_defaults=True):
 
     def changes(self, field: Field, draws: Sequence[Draw]) -> list[Change]:
         """What to do to `field`, whose length is known or None. Raises ValueError when it has no such bit."""
-        raise NotImplementedError
+        raise NotImplementedError  # each toxic's own; a Struct cannot be an ABC as well
 
     @property
     def draws_place(self) -> bool:
         """Whether the place in the field is drawn, so that its length (or its first part's) must be known."""
-        raise NotImplementedError
+        raise NotImplementedError  # each toxic's own
 
     @property
     def drawn(self) -> int:

@@ -53,7 +53,7 @@ class Whole(Content, kw_only=True, omit_defaults=True):
     @property
     def fault(self) -> str:
         """As a flip id names it."""
-        raise NotImplementedError
+        raise NotImplementedError  # each toxic's own; a Struct cannot be an ABC as well
 
     def check(self) -> None:
         """Raises ValueError for an aim by offset: only messages are whole."""
@@ -67,7 +67,7 @@ class Whole(Content, kw_only=True, omit_defaults=True):
 
     def replace(self, state: dict[str, Any], claim: Claim) -> Sequence[bytes] | None:
         """The messages that go on instead; None puts it off. Raises ValueError when that cannot be done here."""
-        raise NotImplementedError
+        raise NotImplementedError  # each toxic's own
 
 
 class Keep(Whole, kw_only=True, omit_defaults=True):

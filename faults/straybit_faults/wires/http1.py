@@ -15,6 +15,7 @@ After an upgrade, a CONNECT or anything this parser would have to guess about, i
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -72,7 +73,7 @@ class _Requests:
         self.waiting.append((method, identity))
 
 
-class _Http1Parser:
+class _Http1Parser(ABC):
     """One direction; subclasses read the first line and say how the body is delimited."""
 
     def __init__(self, requests: _Requests) -> None:
@@ -101,13 +102,13 @@ class _Http1Parser:
         self.hold = self._end - (len(self._line) if self._state == self._head else 0)
         return events
 
+    @abstractmethod
     def first(self, head: bytes, at: int) -> tuple[str, str, list[Field], int]:
         """Kind, identity, fields and length of the first line of a head at stream offset `at`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def length(self, kind: str, headers: _Headers) -> int | None:
         """Bytes of the body, -1 for chunks, None for all until the end of the stream."""
-        raise NotImplementedError
 
     def _silent(self, view: memoryview, events: list[Event]) -> memoryview:
         self._end += len(view)

@@ -8,6 +8,7 @@ after `DEATHS_MAX` of them it is INVALID.
 from __future__ import annotations
 
 import multiprocessing
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -57,7 +58,7 @@ class Here:
         close_hall()
 
 
-class _Pooled:
+class _Pooled(ABC):
     """Hands trials to an executor, a few ahead of those that are back."""
 
     lanes = 1
@@ -100,9 +101,11 @@ class _Pooled:
         while len(flying) < AHEAD * self.lanes and (following := next(left, None)) is not None:
             flying[self._executor().submit(play, backend, following)] = following
 
+    @abstractmethod
     def _executor(self) -> Executor:
-        raise NotImplementedError
+        """What trials are handed to, made when the first is."""
 
+    @abstractmethod
     def _mend(self) -> None:
         """The executor lost a worker and is of no use any more."""
 
@@ -185,6 +188,9 @@ class Dask(_Pooled):
 
     def _executor(self) -> Executor:
         return self._pool
+
+    def _mend(self) -> None:
+        """Nothing: Dask starts another worker, or goes on with those that are left."""
 
     def _workers(self, address: str) -> int:
         """How many trials fit at a time."""

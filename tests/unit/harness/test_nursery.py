@@ -33,15 +33,15 @@ def listen(port):
             server.accept()[0].close()
 """
 HARNESS = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from straybit.backends.nursery import Nursery
 nursery = Nursery()
 folder = Path(sys.argv[1])
 nursery.tidy(folder / "temporary")
-pids = [nursery.fork("time:sleep", 300, label="x", errors=folder / "err") for _ in range(3)]
+pids = [nursery.fork("signal:pause", label="x", errors=folder / "err") for _ in range(3)]
 print(nursery.pid, *pids, flush=True)
-time.sleep(300)
+signal.pause()  # until the test kills it
 """
 
 
@@ -167,7 +167,7 @@ def test_released_port_is_free(nursery):
 def test_children_inherit_nothing(nursery, tmp_path):
     """A child has its standard streams and none of the nursery's sockets."""
     nursery.reserve(10)
-    pid = nursery.fork("time:sleep", 60, label="x", errors=tmp_path / "err")
+    pid = nursery.fork("signal:pause", label="x", errors=tmp_path / "err")
     until(lambda: sorted(fd.name for fd in Path(f"/proc/{pid}/fd").iterdir()) == ["0", "1", "2"])
     until(lambda: str(Path(f"/proc/{pid}/fd/2").readlink()) == str(tmp_path / "err"))
 
@@ -199,7 +199,7 @@ def test_signal_to_a_stranger_is_refused(nursery):
 
 def test_close_ends_paused_and_stubborn_children(listener, tmp_path):
     """A child that is stopped, and one that ignores SIGTERM, are gone after close."""
-    paused = listener.fork("time:sleep", 300, label="paused", errors=tmp_path / "err")
+    paused = listener.fork("signal:pause", label="paused", errors=tmp_path / "err")
     listener.signal(paused, signal.SIGSTOP)
     stubborn = listener.fork("straybit_listener:ignore", label="stubborn", errors=tmp_path / "stubborn")
     until((tmp_path / "stubborn").read_text, "ready\n")
@@ -222,7 +222,7 @@ def test_nobody_survives_the_harness(tmp_path):
 
 def test_nobody_survives_the_nursery(nursery, tmp_path):
     """SIGKILL of the warm parent ends its children, and the next call says so."""
-    pid = nursery.fork("time:sleep", 300, label="x", errors=tmp_path / "err")
+    pid = nursery.fork("signal:pause", label="x", errors=tmp_path / "err")
     os.kill(nursery.pid, signal.SIGKILL)
     until(lambda: gone(pid))
     until(lambda: nursery.alive, False)
@@ -232,7 +232,7 @@ def test_nobody_survives_the_nursery(nursery, tmp_path):
 
 def test_ctrl_c_does_not_reach_the_children(nursery, tmp_path):
     """Children are in no process group or session of the terminal."""
-    pid = nursery.fork("time:sleep", 60, label="x", errors=tmp_path / "err")
+    pid = nursery.fork("signal:pause", label="x", errors=tmp_path / "err")
     assert os.getsid(pid) == os.getsid(nursery.pid) != os.getsid(0)
     assert os.getpgid(pid) != os.getpgid(0)
 
