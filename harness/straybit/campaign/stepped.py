@@ -132,7 +132,7 @@ class _Play:
         """Arm, let the one exchange carry it, disarm."""
         self.stage.arm(self.flips)
         try:
-            self.stage.exchange(self.caller, self.callee)
+            carried = self.stage.exchange(self.caller, self.callee)
             self.receipts = self.stage.receipts()
             self.felt = dict(self.stage.felt())
         finally:
@@ -141,6 +141,8 @@ class _Play:
         if len(self.receipts) < len(self.flips):
             came = ", ".join(f"{count} {kind}" for kind, count in sorted(self.stage.came().items())) or "nothing"
             self.doubt = f"no message came that matches {self._unsent()}; what came: {came}"
+            if not carried and not self.receipts:
+                self.fail("the exchange failed before any flip was in it")
         elif any(receipt.delivered is None for receipt in self.receipts):
             self.fail("a flip was sent, and its receiver never acknowledged it")
 

@@ -115,6 +115,29 @@ def test_a_trial_that_the_host_failed_is_played_again_at_most_twice():
     assert [str(trial.outcome) for trial in run_tries(spec, hopeless)] == ["INVALID"] * 3
 
 
+class Deaf(SimStage):
+    """A stage whose first exchange with a flip in wait does not even begin, as on a host that stands still."""
+
+    waiting = heard = False
+
+    def arm(self, flips):
+        super().arm(flips)
+        self.waiting = bool(flips)
+
+    def exchange(self, caller, peer):
+        if self.waiting and not self.heard:
+            self.heard = True
+            return False
+        return super().exchange(caller, peer)
+
+
+def test_an_exchange_that_carried_nothing_is_the_hosts_failure():
+    """No flip was in it that could have stopped it; so it is tried again, where an aim at nothing is not."""
+    tries = run_tries(TrialSpec(id="t1", flips=(STATE + "gossip-3.version/62",)), Deaf())
+    assert [str(trial.outcome) for trial in tries] == ["INVALID", "SPREAD"]
+    assert tries[0].why.endswith("what came: nothing")
+
+
 def test_a_recording_is_what_a_trial_carries():
     """The same bytes: a control's receipt has the recording's crc."""
     message = record_message(Aimed.parse("gossip-1:gossip-2/state"), Setup(), recorder(Setup()))
