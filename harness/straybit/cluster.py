@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 import msgspec
 
 from straybit.control import Control, ControlError, View
+from straybit.crew import Crew
 from straybit.driver import LIVE, Driver
 from straybit.observe import Observers
 from straybit.oracle import Originated
@@ -97,7 +97,7 @@ class Cluster:
         self._controls = dict(controls)
         self._endpoints = dict(endpoints)
         self._known: dict[str, Originated] = {}
-        self._pool = ThreadPoolExecutor(WORKERS, "straybit-control")
+        self._crew = Crew(WORKERS, "straybit-control")
         self._kept: dict[str, Closeable] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -172,7 +172,7 @@ class Cluster:
     def side_by_side(self, work: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
         """`work` for each name, several at a time; the first error is raised."""
         chosen = list(names)
-        return dict(zip(chosen, self._pool.map(work, chosen), strict=True))
+        return dict(zip(chosen, self._crew.each(work, chosen), strict=True))
 
     def each(self, call: Callable[[Control], T], names: Iterable[str] | None = None) -> dict[str, T | ControlError]:
         """`call` for each named service (default: each in service), several at a time; errors are answers."""
@@ -285,7 +285,7 @@ class Cluster:
             self._services.end()
         finally:
             self.observers.close()
-            self._pool.shutdown()
+            self._crew.close()
             for kept in (*self._kept.values(), *self._controls.values()):
                 kept.close()
             self._services.clean(self.spec.keep if keep is None else keep)

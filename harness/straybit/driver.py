@@ -6,11 +6,11 @@ A scenario sees none of this; it is what lets one scenario file run on every bac
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from straybit.clients import S3, Mode, S3Like
+from straybit.crew import Crew
 from straybit.load import LiveLoad, Load
 from straybit.observe.host import HostWatch
 from straybit.waiting import RealTime, Timepiece, wait_until
@@ -60,8 +60,8 @@ class LiveDriver(RealTime):
         """See Driver."""
         if not calls:
             return ()
-        with ThreadPoolExecutor(at_once or len(calls), "straybit-together") as pool:
-            return tuple(pool.map(lambda call: call(), calls))
+        with Crew(at_once or len(calls), "straybit-together") as crew:
+            return tuple(crew.each(lambda call: call(), calls))
 
     def s3(self, endpoint: str, mode: Mode) -> S3Like:
         """See Driver."""

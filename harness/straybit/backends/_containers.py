@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -17,6 +16,7 @@ from straybit.backends._followers import EventFollower, LogFollower
 from straybit.backends._readiness import await_answer
 from straybit.compose import RUN
 from straybit.control import Control
+from straybit.crew import Crew
 from straybit.services import Exit
 from straybit_nodes.contained import BACK, CONTROL, FRONT
 
@@ -59,7 +59,8 @@ class Containers:
         self._logs = logs
         self._down = down
         self.temporary: Path | None = None
-        self._changed = threading.Condition()
+        self._mutex = threading.RLock()  # entered by itself: see straybit.crew on Ctrl-C
+        self._changed = threading.Condition(self._mutex)
         self._containers: dict[str, _Container] = {}
         self._controls: dict[str, Control] = {}
         self._exits: list[Exit] = []
@@ -119,7 +120,7 @@ class Containers:
 
     def _ended(self, name: str, code: int, t: float, *, oom: bool) -> None:
         host = "killed for memory" if oom else ""
-        with self._changed:
+        with self._mutex:
             container = self._containers[name]
             if container.ended is not None:
                 return
@@ -133,7 +134,7 @@ class Containers:
 
     def _engine_gone(self, why: str) -> None:
         """The engine's events ended by themselves: nothing that is said from here on can be believed."""
-        with self._changed:
+        with self._mutex:
             if self._ending or self._lost:
                 return
             self._lost = True
@@ -146,13 +147,13 @@ class Containers:
 
     def running(self, name: str) -> bool:
         """As Services.running."""
-        with self._changed:
+        with self._mutex:
             container = self._containers.get(name)
             return not self._lost and container is not None and container.ended is None and not container.paused
 
     def ended(self, name: str) -> Exit | None:
         """The end of the service's last start, None while it lives."""
-        with self._changed:
+        with self._mutex:
             container = self._containers.get(name)
             return container.ended if container is not None else None
 
@@ -175,7 +176,7 @@ class Containers:
     def pause(self, name: str) -> None:
         """As Services.pause."""
         container = self._containers[name]
-        with self._changed:
+        with self._mutex:
             container.paused = True
         self._engine.ask(lambda api: api.pause(container.id), f"{name} cannot be paused")
 
@@ -183,7 +184,7 @@ class Containers:
         """As Services.unpause."""
         container = self._containers[name]
         self._engine.ask(lambda api: api.unpause(container.id), f"{name} cannot go on")
-        with self._changed:
+        with self._mutex:
             container.paused = False
 
     def terminate(self, name: str) -> None:
@@ -199,7 +200,7 @@ class Containers:
         container = self._containers[name]
         if self.ended(name) is None:
             raise BackendError(f"{name} is still there; end it first")
-        with self._changed:
+        with self._mutex:
             container.ended, container.asked, container.killed_for_memory = None, False, False
         self._engine.ask(lambda api: api.start(container.id), f"{name} cannot be started")
         ports = self._inspect(name)["NetworkSettings"]["Ports"] or {}
@@ -216,7 +217,7 @@ class Containers:
 
     def exits(self) -> tuple[Exit, ...]:
         """As Services.exits."""
-        with self._changed:
+        with self._mutex:
             return tuple(self._exits)
 
     def end(self) -> None:
@@ -226,14 +227,18 @@ class Containers:
         errors: list[str] = []
 
         def each(call: Callable[[str], None], names: Iterable[str]) -> None:
-            with ThreadPoolExecutor(WORKERS) as pool:
-                for done in [pool.submit(call, name) for name in names]:
-                    if isinstance(done.exception(), BackendError):
-                        errors.append(str(done.exception()))
+            def one(name: str) -> None:
+                try:
+                    call(name)
+                except BackendError as error:
+                    errors.append(str(error))
+
+            with Crew(WORKERS, "straybit-containers") as crew:
+                crew.each(one, names)
 
         if self._events is not None and not self._lost:  # else nobody would hear of their end, and `clean` ends them
             each(self._signal_to_end, names)
-            with self._changed:
+            with self._mutex:
                 self._changed.wait_for(lambda: self._lost or all(map(self._is_gone, names)), GRACE_S)
             each(self.kill, [name for name in names if not self._is_gone(name)])
         for follower in self._followers.values():
@@ -264,7 +269,7 @@ class Containers:
 
     def _ask_to_end(self, name: str) -> str:
         container = self._containers[name]
-        with self._changed:
+        with self._mutex:
             container.asked = True
             paused, container.paused = container.paused, False
         if paused:  # a frozen process takes no signal
@@ -275,7 +280,7 @@ class Containers:
         """Wait for the engine's event, and look for oneself where it does not come."""
         deadline = time.monotonic() + GONE_S
         while time.monotonic() < deadline:
-            with self._changed:
+            with self._mutex:
                 if self._changed.wait_for(lambda: self._is_gone(name) or self._lost, LOOK_S):
                     return
             state = self._inspect(name)["State"]

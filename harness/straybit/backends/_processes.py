@@ -66,7 +66,8 @@ class Processes:
         self._temporary = tuple(temporary)
         self._ports = list(ports)
         self._on_exit = on_exit
-        self._changed = threading.Condition()
+        self._mutex = threading.RLock()  # entered by itself: see straybit.crew on Ctrl-C
+        self._changed = threading.Condition(self._mutex)
         self._processes: dict[str, _Process] = {}
         self._exits: list[Exit] = []
         if not keep:
@@ -85,7 +86,7 @@ class Processes:
 
     def exited(self, name: str, exit: Exited) -> None:
         """Take note that a process is gone; called by the nursery's reader."""
-        with self._changed:
+        with self._mutex:
             process = self._processes.get(name)
             if process is None or process.pid != exit.pid:  # the exit was faster than the answer to its fork
                 process = self._processes[name] = _Process(exit.pid)
@@ -99,14 +100,14 @@ class Processes:
 
     def running(self, name: str) -> bool:
         """As Services.running."""
-        with self._changed:
+        with self._mutex:
             process = self._processes.get(name)
             lives = process is not None and process.exit is None and not process.paused
         return lives and self._nursery.alive
 
     def ended(self, name: str) -> Exited | None:
         """The exit of the service's last process, None while it lives."""
-        with self._changed:
+        with self._mutex:
             process = self._processes.get(name)
             return process.exit if process is not None else None
 
@@ -124,14 +125,14 @@ class Processes:
 
     def pause(self, name: str) -> None:
         """As Services.pause."""
-        with self._changed:
+        with self._mutex:
             self._processes[name].paused = True
         self._signal(name, signal.SIGSTOP)
 
     def unpause(self, name: str) -> None:
         """As Services.unpause."""
         self._signal(name, signal.SIGCONT)
-        with self._changed:
+        with self._mutex:
             self._processes[name].paused = False
 
     def terminate(self, name: str) -> None:
@@ -151,24 +152,24 @@ class Processes:
 
     def pid(self, name: str) -> int:
         """As Services.pid."""
-        with self._changed:
+        with self._mutex:
             return self._processes[name].pid
 
     def exits(self) -> tuple[Exit, ...]:
         """As Services.exits."""
-        with self._changed:
+        with self._mutex:
             return tuple(self._exits)
 
     def end(self) -> None:
         """As Services.end."""
-        with self._changed:
+        with self._mutex:
             names = [name for name, process in self._processes.items() if process.exit is None]
         errors: list[BackendError] = []
         for name in names:
             self._ask_to_end(name)
             self._signal(name, signal.SIGTERM)
             self._signal(name, signal.SIGCONT)
-        with self._changed:
+        with self._mutex:
             self._changed.wait_for(lambda: all(map(self._is_gone, names)), GRACE_S)
         for name in names:
             try:
@@ -196,13 +197,13 @@ class Processes:
             pid = self._nursery.fork(target, *args, label=f"{self._label}/{name}", errors=errors)
         except NurseryError as error:
             raise BackendError(f"{name} could not be started: {error}") from None
-        with self._changed:
+        with self._mutex:
             process = self._processes.get(name)
             if process is None or process.pid != pid:
                 self._processes[name] = _Process(pid)
 
     def _ask_to_end(self, name: str) -> None:
-        with self._changed:
+        with self._mutex:
             process = self._processes[name]
             process.asked, process.paused = True, False
 
@@ -215,7 +216,7 @@ class Processes:
                 return
 
     def _gone(self, name: str, timeout_s: float) -> bool:
-        with self._changed:
+        with self._mutex:
             return self._changed.wait_for(lambda: self._is_gone(name), timeout_s)
 
     def _is_gone(self, name: str) -> bool:

@@ -63,7 +63,8 @@ class Nursery:
         self._ids = itertools.count(1)
         self._waiting: dict[int, Future[Report]] = {}
         self._exits: dict[int, Exited] = {}
-        self._changed = threading.Condition()
+        self._mutex = threading.RLock()  # entered by itself: see straybit.crew on Ctrl-C
+        self._changed = threading.Condition(self._mutex)
         self._sending = threading.Lock()
         self._ended = False
         self._on_exit = on_exit
@@ -119,7 +120,7 @@ class Nursery:
 
     def wait(self, pid: int, timeout_s: float) -> Exited | None:
         """The exit of a child, None when it has not come within `timeout_s`."""
-        with self._changed:
+        with self._mutex:
             self._changed.wait_for(lambda: pid in self._exits, timeout_s)
             return self._exits.get(pid)
 
@@ -146,7 +147,7 @@ class Nursery:
         self._socket.close()
 
     def _ask(self, command: Command, kind: type[_Answer]) -> _Answer:
-        with self._changed:
+        with self._mutex:
             if not self.alive:
                 raise NurseryError("the nursery has ended; start another backend")
             self._waiting[command.id] = Future()
@@ -163,7 +164,7 @@ class Nursery:
         except TimeoutError:
             raise NurseryError(f"the nursery did not answer within {budget_s:g} s") from None
         finally:
-            with self._changed:
+            with self._mutex:
                 self._waiting.pop(id, None)
         if isinstance(report, Failed):
             raise NurseryError(report.why)
@@ -177,7 +178,7 @@ class Nursery:
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
                 self._take(_REPORTS.decode(line))
-        with self._changed:
+        with self._mutex:
             self._ended = True
             for waiting in self._waiting.values():
                 if not waiting.done():
@@ -190,7 +191,7 @@ class Nursery:
             return b""
 
     def _take(self, report: Report) -> None:
-        with self._changed:
+        with self._mutex:
             if isinstance(report, Exited):
                 self._exits[report.pid] = report
                 self._changed.notify_all()

@@ -37,7 +37,8 @@ class Observers:
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self._seen: list[Observation] = []
-        self._changed = threading.Condition()
+        self._mutex = threading.RLock()  # entered by itself: see straybit.crew on Ctrl-C
+        self._changed = threading.Condition(self._mutex)
         self._looking = threading.Lock()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -60,12 +61,12 @@ class Observers:
 
     def mark(self) -> int:
         """Where the list ends now: what to give as `since` later."""
-        with self._changed:
+        with self._mutex:
             return self.dropped + len(self._seen)
 
     def seen(self, kind: str | None = None, source: str | None = None, *, since: int = 0) -> list[Observation]:
         """Observations from `since` on, in the order they came in, of one kind and source where named."""
-        with self._changed:
+        with self._mutex:
             part = self._seen[max(0, since - self.dropped) :]
         return [o for o in part if kind in (None, o.kind) and source in (None, o.source)]
 
@@ -75,7 +76,7 @@ class Observers:
         """The first observation from `since` on that `predicate` accepts; None when none comes in `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         at = since
-        with self._changed:
+        with self._mutex:
             while True:
                 at = max(at, self.dropped)
                 for observation in self._seen[at - self.dropped :]:
@@ -95,7 +96,7 @@ class Observers:
     def _extend(self, observations: list[Observation]) -> None:
         if not observations:
             return
-        with self._changed:
+        with self._mutex:
             self._seen.extend(observations)
             if len(self._seen) > LIMIT:
                 del self._seen[: LIMIT // 10]

@@ -17,7 +17,8 @@ from straybit.observe.follow import Follower, Line
 from straybit.services import Exit
 from straybit.sim.control import SimControl
 from straybit.sim.driver import SCHEME, SimDriver
-from straybit.sim.net import Host, SimNet
+from straybit.sim.host import Host
+from straybit.sim.net import SimNet
 from straybit.sim.requests import Requests, Storage
 from straybit.sim.tasks import Tasks
 from straybit_faults.client import ProxyError, ProxyInfo, ProxyServer, Stream, ToxicInfo

@@ -18,7 +18,7 @@ from straybit.control import (
     View,
 )
 from straybit.oracle import Entry, Originated
-from straybit.sim.net import Host
+from straybit.sim.host import Host
 from straybit.sim.requests import Requests, Storage
 from straybit.sim.tasks import Tasks
 from straybit_nodes.topology import Kind, Service
