@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from boto3.session import Session
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["DEADLINE_S", "MODES", "PARSE", "S3", "Mode", "Reply", "S3Like"]
-
-DEADLINE_S = 1.0
-"""How long a client waits for a connection, and for bytes: twice the servers' connect time-out."""
+__all__ = ["MODES", "PARSE", "S3", "Mode", "Reply", "S3Like"]
 
 PARSE = "client:parse"
 """`noticed_by` of a reply that the client could not make sense of: luck, since another bit would have passed."""
@@ -94,9 +91,12 @@ class S3Like(Protocol):
 
 
 class S3:
-    """One boto3 client in one mode against one endpoint; safe to use from several threads."""
+    """One boto3 client in one mode against one endpoint; safe to use from several threads.
 
-    def __init__(self, endpoint: str, mode: Mode = MODES["today-default"], *, deadline_s: float = DEADLINE_S) -> None:
+    It waits for a connection, and for bytes, for `deadline_s` each.
+    """
+
+    def __init__(self, endpoint: str, mode: Mode = MODES["today-default"], *, deadline_s: float = 1.0) -> None:
         self.mode = mode
         self._client = _boto3_client(endpoint, mode, deadline_s)
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import msgspec
 
+from straybit.clients import MODES, S3Like
 from straybit.control import Control, ControlError, View
 from straybit.crew import Crew
 from straybit.driver import LIVE, Driver
-from straybit.observe import Observers
+from straybit.observe import HostWatch, Observers
+from straybit.observe.host import STALL
 from straybit.oracle import Originated
 from straybit.services import PROXY, Exit, Services
 from straybit.views import disagreements
@@ -156,6 +158,14 @@ class Cluster:
             names = ", ".join(self._endpoints) or "none"
             raise ValueError(f"{balancer!r} is no balancer of this cluster; it has {names}")
         return self._endpoints[balancer]
+
+    def s3(self, balancer: str, mode: str = "today-default") -> S3Like:
+        """A new client of a balancer, as patient as the cluster's rules say. Raises ValueError."""
+        return self.driver.s3(self.endpoint(balancer), MODES[mode], self.spec.rules.deadline_s)
+
+    def watch_host(self) -> HostWatch:
+        """A watch on the machine that runs all this, to be entered; it minds what this cluster's time-outs would."""
+        return self.driver.watch_host(STALL * self.spec.rules.connect_timeout_s)
 
     def endpoints(self) -> dict[str, str]:
         """Every balancer in service, with its endpoint."""

@@ -29,8 +29,8 @@ class Driver(Timepiece, Protocol):
     def together(self, calls: Sequence[Callable[[], T]], *, at_once: int | None = None) -> tuple[T, ...]:
         """Make all calls at the same time, or `at_once` of them; their answers in order. The first error is raised."""
 
-    def s3(self, endpoint: str, mode: Mode) -> S3Like:
-        """A client in that mode for the balancer at `endpoint`."""
+    def s3(self, endpoint: str, mode: Mode, deadline_s: float) -> S3Like:
+        """A client in that mode for the balancer at `endpoint`, which waits so long for an answer."""
 
     def load(
         self,
@@ -42,8 +42,8 @@ class Driver(Timepiece, Protocol):
     ) -> Load:
         """A steady stream of requests; see `load`."""
 
-    def watch_host(self) -> HostWatch:
-        """A watch on the machine, not yet begun."""
+    def watch_host(self, stall_s: float) -> HostWatch:
+        """A watch on the machine, not yet begun; it minds a standstill of more than `stall_s`."""
 
     def date(self) -> datetime:
         """Today."""
@@ -63,9 +63,9 @@ class LiveDriver(RealTime):
         with Crew(at_once or len(calls), "straybit-together") as crew:
             return tuple(crew.each(lambda call: call(), calls))
 
-    def s3(self, endpoint: str, mode: Mode) -> S3Like:
+    def s3(self, endpoint: str, mode: Mode, deadline_s: float) -> S3Like:
         """See Driver."""
-        return S3(endpoint, mode)
+        return S3(endpoint, mode, deadline_s=deadline_s)
 
     def load(
         self,
@@ -78,9 +78,9 @@ class LiveDriver(RealTime):
         """See Driver."""
         return LiveLoad(request, rates=rates, deadline_s=deadline_s, clock=clock)
 
-    def watch_host(self) -> HostWatch:
+    def watch_host(self, stall_s: float) -> HostWatch:
         """See Driver."""
-        return HostWatch()
+        return HostWatch(stall_s)
 
     def date(self) -> datetime:
         """See Driver."""

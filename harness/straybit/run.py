@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from straybit import records
-from straybit.clients import DEADLINE_S, MODES, Reply
+from straybit.clients import Reply
 from straybit.cluster import Cluster
 from straybit.journal import Journal
 from straybit.ledger import Ledger
@@ -22,6 +22,7 @@ from straybit.observe import HostWatch
 from straybit.restore import RestoreError, Stage, restore
 from straybit.trial import Trial
 from straybit_faults.flip import Flip
+from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Kind
 
 __all__ = ["BIN_S", "Recovery", "Run", "Stored"]
@@ -76,7 +77,12 @@ class Run:
 
     def watch_host(self) -> HostWatch:
         """A watch on the machine that runs all this, to be entered: what it says may spoil every verdict."""
-        return self.cluster.driver.watch_host()
+        return self.cluster.watch_host()
+
+    @property
+    def patience(self) -> float:
+        """How many times as long as usual this cluster's clients wait, and all that waits for them."""
+        return self.cluster.spec.rules.deadline_s / Rules().deadline_s
 
     @property
     def started(self) -> float:
@@ -127,7 +133,7 @@ class Run:
         """A boto3 client in that mode, which talks to that balancer and keeps the ledger; made once and shared."""
         with self._lock:
             if (balancer, mode) not in self._clients:
-                s3 = self.cluster.driver.s3(self.cluster.endpoint(balancer), MODES[mode])
+                s3 = self.cluster.s3(balancer, mode)
                 self._clients[balancer, mode] = LedgerClient(s3, self.ledger)
             return self._clients[balancer, mode]
 
@@ -170,7 +176,8 @@ class Run:
         """Open-loop requests in every region, `per_storage` a second for each of its storage nodes."""
         sizes = {r.name: r.servers for r in self.topology.regions}
         rates = {region: per_storage * servers for region, servers in sizes.items()}
-        return self.cluster.driver.load(request, rates=rates, deadline_s=DEADLINE_S, clock=self.now)
+        deadline_s = self.cluster.spec.rules.deadline_s
+        return self.cluster.driver.load(request, rates=rates, deadline_s=deadline_s, clock=self.now)
 
     def record_samples(self, samples: Iterable[Sample]) -> None:
         """Put success by region and bin on record."""

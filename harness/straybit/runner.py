@@ -205,7 +205,7 @@ def _play(
     with backend.start(
         options.topology,
         defences=options.names,
-        rules=options.rules,
+        rules=options.rules.patient(scenario.patience),
         seed=options.seed,
         folder=folder,
     ) as cluster:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_result
 
-from straybit.clients import MODES, Reply, S3Like
+from straybit.clients import Reply, S3Like
 from straybit.cluster import Cluster
 from straybit.ledger import payload
 from straybit.waiting import StopAt, Timepiece
@@ -144,6 +144,6 @@ class _Prober:
 def _put_and_get(cluster: Cluster, balancer: str) -> str:
     prober = cluster.keep(
         f"steady:{balancer}",
-        lambda: _Prober(balancer, cluster.driver.s3(cluster.endpoint(balancer), MODES["today-default"])),
+        lambda: _Prober(balancer, cluster.s3(balancer)),
     )
     return prober.probe()

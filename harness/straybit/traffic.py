@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from straybit.clients import MODES, Reply
+from straybit.clients import Reply
 from straybit.cluster import Cluster
 from straybit.control import ControlError
 from straybit.ledger import Ledger
@@ -76,10 +76,7 @@ class S3Traffic:
 
     def __init__(self, cluster: Cluster, balancers: Iterable[str], *, name: str) -> None:
         self._ledger = Ledger(cluster.spec.seed)
-        self._clients = [
-            LedgerClient(cluster.driver.s3(cluster.endpoint(b), MODES["today-default"]), self._ledger, bucket=BUCKET)
-            for b in balancers
-        ]
+        self._clients = [LedgerClient(cluster.s3(b), self._ledger, bucket=BUCKET) for b in balancers]
         self._turns = itertools.cycle(self._clients)
         self._numbers = itertools.count()
         self._name = name

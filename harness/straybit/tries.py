@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from straybit.backends import Backend
 from straybit.outcome import Outcome
 from straybit.records import LogLine
@@ -17,6 +19,9 @@ __all__ = ["TRIES", "perform_tries", "stalled"]
 
 TRIES = 3
 """The first and two more: a host that stands still each time is no place to measure on."""
+AGAIN = "played again with doubled time-outs"
+PATIENCE = 2.0
+"""Time-outs of those two, in multiples of the first's: July goes its way with half of them and with twice as much."""
 
 
 def stalled(result: RunResult) -> str:
@@ -35,22 +40,31 @@ def perform_tries(
     progress: Callable[[str], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
-    """Play as `perform` does; where the host stood still, play again, at most twice, and say so in a line.
+    """Play as `perform` does; where the host stood still, play again with more patience, at most twice, and say so.
 
     The last try's files are in `folder`, those of a try before it in `folder/try-N`, named in the last one's log.
     Raises what `perform` raises.
     """
     earlier: list[LogLine] = []
+    patient = msgspec.structs.replace(options, rules=options.rules.patient(PATIENCE))
     for number in range(1, TRIES + 1):
         there = set(folder.iterdir()) if folder.is_dir() else set()
-        result = perform(scenario, options, backend, folder, command=command, progress=progress, before=earlier)
+        result = perform(
+            scenario,
+            options if number == 1 else patient,
+            backend,
+            folder,
+            command=command,
+            progress=progress,
+            before=earlier,
+        )
         why = stalled(result)
         if not why or number == TRIES:
             break
         name = f"try-{number}"
         _set_aside(folder, there, name)
-        earlier.append(LogLine(at_s=0.0, service="host", what=f"{name} proved nothing, and was played again: {why}"))
-        say(f"{scenario.name}: no verdict, {why}; played again, that try is kept in {folder / name}")
+        earlier.append(LogLine(at_s=0.0, service="host", what=f"{name} proved nothing, and was {AGAIN}: {why}"))
+        say(f"{scenario.name}: no verdict, {why}; {AGAIN}, that try is kept in {folder / name}")
     return result
 
 

@@ -8,22 +8,28 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-__all__ = ["STALL_S", "HostWatch"]
+__all__ = ["STALL", "HostWatch"]
 
 TICK_S = 0.02
-STALL_S = 0.3
-"""So late, time-outs of half a second may have expired in vain, and what was seen is no verdict on anybody."""
+STALL = 0.6
+"""Of a time-out: so late, it may have expired in vain, and what was seen is no verdict on anybody."""
 
 
 class HostWatch:
     """`late_s` is the most that a thread woke behind its time: so long this machine, or this process, stood still.
 
+    More than `stall_s` is more than a verdict can bear.
     `sleep` waits up to that many seconds and answers whether to stop; `clock` counts seconds. Both are for tests.
     """
 
     def __init__(
-        self, *, sleep: Callable[[float], bool] | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        stall_s: float,
+        *,
+        sleep: Callable[[float], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.stall_s = stall_s
         self._stop = threading.Event()
         self._sleep = sleep or self._stop.wait
         self._clock = clock
@@ -43,7 +49,7 @@ class HostWatch:
     @property
     def stalled(self) -> bool:
         """Whether it stood still for longer than a verdict can bear."""
-        return self.late_s > STALL_S
+        return self.late_s > self.stall_s
 
     def _watch(self) -> None:
         due = self._clock() + TICK_S

@@ -202,7 +202,7 @@ def _local(evidence: Evidence, noticed: Sequence[Detection]) -> Local:
 
 def _why(evidence: Evidence, seen: Seen, reply: Reply, stored: Stored | None) -> str:
     if seen.stalled:
-        return f"{STALLED} for {seen.late_s:.2f} s, as long as a time-out"
+        return f"{STALLED} for {seen.stalled_s:.2f} s, as long as a time-out"
     if not evidence.golden_ok:
         return "the golden run was not steady"
     if not evidence.delivered:

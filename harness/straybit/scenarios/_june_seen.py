@@ -11,7 +11,6 @@ from straybit.clients import Reply
 from straybit.ledger_client import Stored
 from straybit.load import Sample
 from straybit.observe import Observation
-from straybit.observe.host import STALL_S
 from straybit.scenarios._june_plan import JunePlan
 from straybit_faults.receipt import Receipt
 
@@ -32,7 +31,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     `answered` is by key. `reads` were made under the fault, `scan` after it; both are what clients got.
     `receipts` are the proxy's and `lines` the services' own (`refused` and `request`), on the monotonic clock,
     on which the run began at `started`. Every `_s` counts from there, but `recovered_s` from the revert.
-    `late_s` is how long the machine stood still at most.
+    `stalled_s` is how long the machine stood still, where that is longer than its time-outs can bear, else 0.
     `unsteady` names golden requests that failed; `blind` says why the alarm's monitor may have missed something.
     """
 
@@ -49,7 +48,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     recovered_s: float | None = None
     unsteady: Sequence[str] = ()
     blind: Sequence[str] = ()
-    late_s: float = 0.0
+    stalled_s: float = 0.0
     budgets: Mapping[str, float]
     replay: str = ""
 
@@ -57,7 +56,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     def stalled(self) -> bool:
         """Whether the machine stood still and cost some request its answer; a stall that cost none spoils nothing."""
         unanswered = any(one.reply.status == 0 or one.reply.status >= 500 for one in self.answered.values())
-        return self.late_s > STALL_S and unanswered
+        return self.stalled_s > 0 and unanswered
 
     def samples(self, regions: Mapping[str, str]) -> tuple[Sample, ...]:
         """Every write, when it began and whether it was acknowledged; `regions` are those of the balancers."""

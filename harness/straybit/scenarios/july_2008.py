@@ -139,15 +139,16 @@ class July:
     def watch(self, load: Load, trial: Trial) -> None:
         """Until the cluster has been down, or up, for long enough."""
         run = self.run
+        up_s = UP_S * run.patience
 
         def decided() -> bool:
             trial.look()
             self.down = self.is_down(load, self.last_s)
             until_s = load.settled_s()
-            up = until_s - self.last_s >= UP_S and load.worst(until_s - UP_S, until_s) >= UP
+            up = until_s - self.last_s >= up_s and load.worst(until_s - up_s, until_s) >= UP
             return self.down or up
 
-        run.wait_until(decided, WATCH_S, every_s=0.25)
+        run.wait_until(decided, WATCH_S * run.patience, every_s=0.25)
 
     def is_down(self, load: Load, after_s: float) -> bool:
         """Almost nothing of at least `ENOUGH` requests succeeded in any region for so long, all after that second."""
@@ -164,7 +165,8 @@ class July:
                 budget_s = max(ROLLING_S, run.cluster.restart_s * len([*servers(run.topology)]))
                 self.rolled, _ = run.restore("rolling", budget_s=budget_s)
                 after_s = run.now()
-                self.still_down = run.wait_until(lambda: self.is_down(load, after_s), AGAIN_S, every_s=0.25)
+                again_s = AGAIN_S * run.patience
+                self.still_down = run.wait_until(lambda: self.is_down(load, after_s), again_s, every_s=0.25)
         self.sticky = bool(trial.look())
         if not self.sticky:
             trial.recover()
@@ -173,6 +175,17 @@ class July:
                 self.restored, began_s = run.restore(run.recovery, budget_s=run.budgets["staged"])
                 if self.restored:
                     trial.recover(since_s=began_s, budget="staged")
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether a host that stood still could be to blame; what is believed needs no clock.
+
+        A stall that cost no request its answer, and no restart or restore its end, spoils nothing.
+        """
+        if not self.sticky:
+            return self.through < 1
+        unhelped = self.run.recovery != "none" and not (self.restored and self.verified == 1)
+        return unhelped or (self.down and not (self.rolled and self.still_down))
 
     def verify(self, load: Load) -> None:
         """Whether every request succeeds, once more where it did all along, again where it did not."""
@@ -205,8 +218,8 @@ def _play(run: Run) -> None:
         trial.revert()
         july.recover(load, trial)
         july.verify(load)
-    if host.stalled and july.through < 1 and not july.sticky:
-        trial.doubt(_stalled(host))  # what is believed needs no clock, and a stall that cost no request spoils nothing
+    if host.stalled and july.spoiled:
+        trial.doubt(_stalled(host))
     run.record_samples(load.samples())
     noticed = trial.noticed_after()
     record = trial.finish(sticky=july.sticky)

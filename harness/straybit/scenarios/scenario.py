@@ -24,6 +24,7 @@ class Scenario(msgspec.Struct, frozen=True):
 
     An undefended run must end with `yes` in every row of its table `STORY`;
     that is how `demo` and the verdicts know that a cluster failed as published, and not in some other way.
+    `patience` is how many times as long as usual everybody waits, where the story is not about time-outs.
     `not_tested` are lines for the report's last section.
     """
 
@@ -32,6 +33,7 @@ class Scenario(msgspec.Struct, frozen=True):
     incident: str
     plan: Callable[[Topology, int], tuple[str, ...]]
     play: Callable[[Run], None]
+    patience: float = 1.0
     not_tested: tuple[str, ...] = ()
 
 

@@ -57,9 +57,9 @@ class SimDriver:
         """See Driver."""
         return self._now if self._world is None else self._world.requests.net.now
 
-    def watch_host(self) -> HostWatch:
+    def watch_host(self, stall_s: float) -> HostWatch:
         """See Driver; a machine that stands still holds up virtual time as well, and proves nothing wrong."""
-        return HostWatch(sleep=lambda _: True)
+        return HostWatch(stall_s, sleep=lambda _: True)
 
     def date(self) -> datetime:
         """The day on which every generation begins, 2008-07-20, and virtual time on top of it."""
@@ -77,7 +77,7 @@ class SimDriver:
         """See Driver."""
         return self._there.tasks.together(calls, at_once=at_once)
 
-    def s3(self, endpoint: str, mode: Mode) -> SimS3:
+    def s3(self, endpoint: str, mode: Mode, deadline_s: float) -> SimS3:
         """See Driver."""
         return SimS3(self._there, endpoint.removeprefix(SCHEME))
 

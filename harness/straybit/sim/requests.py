@@ -14,15 +14,13 @@ import msgspec
 
 from straybit.sim.net import SimNet
 from straybit_nodes.gossip.messages import UP, Denied, Granted, Message, Place, Release
-from straybit_nodes.storage.gathering import DEADLINE_S as LEGS_S
-from straybit_nodes.storage.gathering import HEDGE_S
+from straybit_nodes.storage.gathering import HEDGE, LEGS
 from straybit_nodes.storage.placement import holders, quorum
 from straybit_nodes.storage.suspects import Suspects
 from straybit_nodes.topology import Kind
 
-__all__ = ["DEADLINE_S", "Answer", "Load", "Requests", "Storage"]
+__all__ = ["Answer", "Load", "Requests", "Storage"]
 
-DEADLINE_S = 1.0
 TRIES = 3
 SERVICE_S = 0.002
 HOLDERS_KEPT = 65_536
@@ -87,7 +85,7 @@ class Requests:
     def send(self, lb: str, key: str, body: bytes | None, done: Callable[[Answer], None]) -> None:
         """A PUT of `body`, or a GET where it is None, through a balancer; `done` hears the answer."""
         net = self.net
-        request = _Request(lb, self._regions[lb], key, body, net.now + DEADLINE_S)
+        request = _Request(lb, self._regions[lb], key, body, net.now + net.rules.deadline_s)
         request.done = done
         net.at(request.deadline, lambda: self._end(request, Answer(0)))
         net.after(net.latency_s, lambda: self._try(request))
@@ -239,7 +237,7 @@ class Requests:
 
         for _ in range(quorum(holding)):
             ask()
-        self.net.after(HEDGE_S, hedge)
+        self.net.after(HEDGE * self.net.rules.deadline_s, hedge)
 
     def _keep(self, name: str, key: str, kept: Kept) -> None:
         objects = self.storage[name].objects
@@ -274,7 +272,7 @@ class Requests:
                 self._reach(address, lambda: end(False), lambda _: end(True))
 
         self._legs[name, number] = granted
-        self.net.after(LEGS_S, lambda: end(False))
+        self.net.after(LEGS * self.net.rules.deadline_s, lambda: end(False))
         self.net.tell(name, conn, f"storage-{name.rpartition('-')[2]}", Place(number, peer))
 
     def _connection(self, name: str) -> int:

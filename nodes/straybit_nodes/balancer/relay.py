@@ -16,12 +16,12 @@ from straybit_nodes.storage.legs import Places
 from straybit_nodes.storage.request import MAX_BODY
 from straybit_nodes.topology import Role
 
-__all__ = ["DEADLINE_S", "RATE", "TRY_S", "Relay", "Relayed", "Request"]
+__all__ = ["RATE", "TRIES", "TRY", "Relay", "Relayed", "Request"]
 
-DEADLINE_S = 0.95
-"""For all tries of a request without its data, up to the head of a reply: below the client's own 1 s."""
-TRY_S = 0.5
-"""For one try: a coordinator that hangs leaves time for a second one."""
+TRIES = 0.95
+"""Of the client's deadline, for all tries of a request without its data, up to the head of a reply."""
+TRY = 0.5
+"""Of it, for one try: a coordinator that hangs leaves time for a second one."""
 RATE = 8 * 1024 * 1024
 """Bytes per second that a deadline allows for besides."""
 
@@ -62,9 +62,21 @@ def allowance_s(request: Request) -> float:
 
 
 class Relay:
-    """Tries coordinators in order. `on_failure` is told (coordinator, why) of a try that failed once connected to."""
+    """Tries coordinators in order. `on_failure` is told (coordinator, why) of a try that failed once connected to.
 
-    def __init__(self, places: Places, dials: DialTable, on_failure: Callable[[str, str], None]) -> None:
+    `deadline_s` is the client's.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        dials: DialTable,
+        on_failure: Callable[[str, str], None],
+        *,
+        deadline_s: float,
+    ) -> None:
+        self._tries_s = TRIES * deadline_s
+        self._try_s = TRY * deadline_s
         self._places = places
         self._dials = dials
         self._on_failure = on_failure
@@ -76,11 +88,11 @@ class Relay:
         Raises RelayFailed: ServiceUnavailable when none replied within the deadline, BadGateway for a broken reply.
         """
         allowance = allowance_s(request)
-        deadline = time.monotonic() + DEADLINE_S + allowance
+        deadline = time.monotonic() + self._tries_s + allowance
         tries = 0
         self._retries.earn()
         for node, member in candidates:
-            left = min(TRY_S + allowance, deadline - time.monotonic())
+            left = min(self._try_s + allowance, deadline - time.monotonic())
             if left <= 0 or (tries and not self._retries.take()):
                 break
             tries += 1
@@ -100,7 +112,7 @@ class Relay:
         def on_head(length: int) -> None:
             nonlocal replied
             replied = True
-            limit.reschedule(loop.time() + DEADLINE_S + length / RATE)
+            limit.reschedule(loop.time() + self._tries_s + length / RATE)
 
         try:
             async with limit, self._places.place(member) as address:

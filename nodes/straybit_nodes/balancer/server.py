@@ -91,7 +91,7 @@ class BalancerNode:
         self._member = member
         self._suspects = Suspects(time.monotonic)
         self._router = Router(config.service, config.members, self._suspects.order)
-        self._relay = Relay(self._member, dials, self._on_failure)
+        self._relay = Relay(self._member, dials, self._on_failure, deadline_s=config.rules.deadline_s)
         self._bodies = Bodies()
         self._listener = HttpListener(self._handle)
         self._serving = False

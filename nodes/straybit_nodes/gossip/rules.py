@@ -30,6 +30,8 @@ class Rules(msgspec.Struct, frozen=True):
     With 3 and two retries, lifting the bound on slots or refusing strangers at once makes some 2,000 connections
     a second, which two cores cannot carry: the cluster would fail for want of CPU, and the removal prove nothing.
     """
+    deadline_s: float = 1.0
+    """A client's, for one request; each within the cluster is a share of it, below those outside of it (0.5-2)."""
     verify_retries: int = 1
     """Further tries after a failed exchange; 0 together with `tell_count` 0 stops the storm (1-2)."""
     verify_after_s: float = 0.2
@@ -46,3 +48,9 @@ class Rules(msgspec.Struct, frozen=True):
     """A word from a marked peer unmarks and verifies it."""
     owner_refutes: bool = False
     """True: an owner contradicts what others say of its own address and status, instead of believing it."""
+
+    def patient(self, factor: float) -> Rules:
+        """The same, with deadlines and time-outs so many times as long: what a host that stands still can bear."""
+        return msgspec.structs.replace(
+            self, connect_timeout_s=self.connect_timeout_s * factor, deadline_s=self.deadline_s * factor
+        )

@@ -62,6 +62,7 @@ class Coordinator:
         replicas: Iterable[Replica],
         *,
         compare: bool = False,
+        deadline_s: float = 1.0,
         order: Callable[[Sequence[str]], Sequence[str]] = tuple,
         now_ns: Callable[[], int] = time.time_ns,
         on_divergence: Callable[[str, str], None] = lambda _bucket, _key: None,
@@ -74,7 +75,7 @@ class Coordinator:
         self._compare = compare
         self._on_divergence = on_divergence
         self._on_conflict = on_conflict
-        self._legs = Gathering()
+        self._legs = Gathering(deadline_s)
 
     @property
     def busy(self) -> int:

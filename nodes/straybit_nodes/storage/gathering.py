@@ -9,22 +9,24 @@ from typing import TypeVar
 from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.replica import ReplicaError
 
-__all__ = ["DEADLINE_S", "HEDGE_S", "Gathering"]
+__all__ = ["HEDGE", "LEGS", "Gathering"]
 
 T = TypeVar("T")
 
-DEADLINE_S = 0.85
-"""For all legs of one request without its data: below the balancer's 0.95 s, itself below the client's 1 s."""
-HEDGE_S = 0.3
-"""A holder that has not answered a read after this is no longer waited for alone: another one is asked as well."""
+LEGS = 0.85
+"""Of the client's deadline, for all legs of one request without its data: below the balancer's 0.95."""
+HEDGE = 0.3
+"""Of it: a holder that has not answered a read so long is no longer waited for alone, another one is asked as well."""
 RATE = 8 * 1024 * 1024
 """Bytes per second that a deadline allows for besides."""
 
 
 class Gathering:
-    """The calls of one coordinator that are under way, each within a deadline of its own."""
+    """The calls of one coordinator that are under way, each within its share of the client's `deadline_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float) -> None:
+        self._legs_s = LEGS * deadline_s
+        self._hedge_s = HEDGE * deadline_s
         self._tasks: set[asyncio.Task[object]] = set()
 
     @property
@@ -44,7 +46,7 @@ class Gathering:
 
         Calls that are not needed any more run on to their own end.
         """
-        deadline = asyncio.timeout(DEADLINE_S + size / RATE)
+        deadline = asyncio.timeout(self._legs_s + size / RATE)
         waiting = list(calls)
         pending: set[asyncio.Task[T]] = set()
         answers: list[T] = []
@@ -57,7 +59,7 @@ class Gathering:
                     if len(pending) + len(answers) < need:
                         raise S3Error("ServiceUnavailable", "Too few replicas answered; please try again.")
                     done, pending = await asyncio.wait(
-                        pending, timeout=HEDGE_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                        pending, timeout=self._hedge_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
                     )
                     answers += [task.result() for task in done if not _failed(task)]
                     wanted += 0 if done else 1
@@ -84,7 +86,7 @@ class Gathering:
 
     async def bounded(self, call: Awaitable[T], size: int) -> T:
         """The answer to one call about `size` bytes. Raises TimeoutError."""
-        async with asyncio.timeout(DEADLINE_S + size / RATE):
+        async with asyncio.timeout(self._legs_s + size / RATE):
             return await call
 
 

@@ -92,6 +92,7 @@ class StorageNode:
             name,
             replicas,
             compare="replica-compare" in config.defences,
+            deadline_s=config.rules.deadline_s,
             order=suspects.order,
             now_ns=self._clock.now_ns,
             on_divergence=self._diverged,

@@ -224,7 +224,7 @@ def test_an_error_of_the_coordinator_is_passed_on(tmp_path):
 
 def test_a_coordinator_that_hangs_leaves_time_for_another(tmp_path, monkeypatch):
     """A try is given up in time for a second one within the deadline."""
-    monkeypatch.setattr(relay_module, "TRY_S", 0.05)
+    monkeypatch.setattr(relay_module, "TRY", 0.05)
     answer, heard, (line,), _ = talk(tmp_path, [None, OK], PUT)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert (len(heard), line["tries"]) == (2, 2)
@@ -233,7 +233,7 @@ def test_a_coordinator_that_hangs_leaves_time_for_another(tmp_path, monkeypatch)
 def test_without_a_retry_left_one_try_is_all(tmp_path, monkeypatch):
     """When the budget of retries is spent, a request that nobody answered is an error at once."""
     monkeypatch.setattr(relay_module.RetryBudget, "take", lambda _: False)
-    monkeypatch.setattr(relay_module, "TRY_S", 0.05)
+    monkeypatch.setattr(relay_module, "TRY", 0.05)
     answer, heard, (line,), _ = talk(tmp_path, [None, OK], PUT)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert (len(heard), line["tries"]) == (1, 1)
@@ -241,8 +241,8 @@ def test_without_a_retry_left_one_try_is_all(tmp_path, monkeypatch):
 
 def test_all_tries_together_have_a_deadline(tmp_path, monkeypatch):
     """When every coordinator hangs the client is answered within the deadline."""
-    monkeypatch.setattr(relay_module, "TRY_S", 0.04)
-    monkeypatch.setattr(relay_module, "DEADLINE_S", 0.06)
+    monkeypatch.setattr(relay_module, "TRY", 0.04)
+    monkeypatch.setattr(relay_module, "TRIES", 0.06)
     answer, heard, (line,), _ = talk(tmp_path, [None] * 3, PUT)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert len(heard) == 2

@@ -4,7 +4,7 @@ import pytest
 
 from straybit import driver as driver_module
 from straybit.budgets import budgets_with
-from straybit.clients import Reply
+from straybit.clients import MODES, Reply
 from straybit.driver import LIVE
 from straybit.journal import Journal
 from straybit.run import Run
@@ -42,6 +42,9 @@ class FakeCluster:
     def endpoint(self, balancer):
         return f"http://{balancer}"
 
+    def s3(self, balancer, mode="today-default"):
+        return self.driver.s3(self.endpoint(balancer), MODES[mode], 1.0)
+
     def control(self, name):
         return name
 
@@ -52,7 +55,7 @@ def world(monkeypatch):
     world = World()
 
     class FakeS3:
-        def __init__(self, endpoint, mode=None):
+        def __init__(self, endpoint, mode=None, deadline_s=1.0):
             self.endpoint = endpoint
 
         def create_bucket(self, bucket):

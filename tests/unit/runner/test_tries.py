@@ -9,7 +9,7 @@ from straybit.report import load_result, write_reports
 from straybit.runner import RunOptions, started
 from straybit.scenarios import Scenario
 from straybit.scenarios.scenario import STALLED
-from straybit.tries import TRIES, perform_tries
+from straybit.tries import PATIENCE, TRIES, perform_tries
 
 SCENARIO = Scenario(name="mine", title="mine", incident="", plan=lambda *_: (), play=lambda _: None)
 SOUND = Trial(id="t1", outcome=Outcome.MASKED)
@@ -21,9 +21,11 @@ def play(tmp_path, monkeypatch):
     """Play tries that end in these trials, one after another; answers with the result and the lines said."""
 
     def run(*ends):
+        run.patience = []
         left = iter(ends)
 
-        def perform(_scenario, _options, _backend, folder, *, before, **_):
+        def perform(_scenario, options, _backend, folder, *, before, **_):
+            run.patience.append(options.rules.deadline_s)
             (folder / "logs").mkdir(parents=True)
             with Journal(folder / "journal.ndjson") as journal:
                 head = started("mine", command="", id="x", backend="process", seed=0)
@@ -57,8 +59,10 @@ def test_a_stalled_run_is_played_again_and_kept(play, tmp_path):
     assert (kept / "report.html").exists()
     assert (kept / "logs").is_dir()
     assert (tmp_path / "run" / "mine.txt").exists()
-    assert said == [f"mine: no verdict, {STALL.why}; played again, that try is kept in {kept}"]
-    assert [line.what for line in result.log] == [f"try-1 proved nothing, and was played again: {STALL.why}"]
+    assert said == [f"mine: no verdict, {STALL.why}; played again with doubled time-outs, that try is kept in {kept}"]
+    assert [line.what for line in result.log] == [
+        f"try-1 proved nothing, and was played again with doubled time-outs: {STALL.why}"
+    ]
 
 
 def test_there_is_an_end_to_it(play, tmp_path):
@@ -67,6 +71,7 @@ def test_there_is_an_end_to_it(play, tmp_path):
     assert result.trials == (STALL,)
     assert result.verdict == "no-verdict"
     assert len(said) == len(result.log) == TRIES - 1 == 2
+    assert play.patience == [1.0, PATIENCE, PATIENCE]
     assert sorted(path.name for path in (tmp_path / "run").glob("try-*")) == ["try-1", "try-2"]
 
 

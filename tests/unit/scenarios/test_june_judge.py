@@ -188,7 +188,7 @@ def test_golden_failure_leaves_no_verdict():
 
 def test_a_host_that_stood_still_leaves_no_verdict():
     """Time-outs that expired meanwhile say nothing about anybody: INVALID, for that reason, and nothing is expected."""
-    facts = seen(defended=True, late_s=1.0)
+    facts = seen(defended=True, stalled_s=1.0)
     assert not facts.stalled  # every request was answered all the same
     first = next(iter(facts.answered))
     lost = msgspec.structs.replace(facts.answered[first].reply, status=503)

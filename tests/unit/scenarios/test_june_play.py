@@ -148,7 +148,7 @@ def test_what_the_monitor_tripped_over_is_on_record(plan):
     innocent = next(name for name in REGIONS if name != plan.balancer)
     alarm = Alarm(name="bad-digest-alarm", culprit=innocent, at_s=5.0)
     monitor = SimpleNamespace(alarms=[alarm], errors=["ValueError: torn"])
-    put_on_record(run, june.seen((), monitor, SimpleNamespace(late_s=0.0)))
+    put_on_record(run, june.seen((), monitor, SimpleNamespace(late_s=0.0, stalled=False)))
     (error,) = [record for record in run.told if isinstance(record, Error)]
     assert "ValueError: torn" in error.what
     assert alarm in run.told

@@ -62,8 +62,8 @@ class Fake:
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch):
     """A replica that hangs costs hundredths of a second."""
-    monkeypatch.setattr(gathering, "DEADLINE_S", 0.15)
-    monkeypatch.setattr(gathering, "HEDGE_S", 0.02)
+    monkeypatch.setattr(gathering, "LEGS", 0.15)
+    monkeypatch.setattr(gathering, "HEDGE", 0.02)
 
 
 def region(*modes):
