@@ -80,9 +80,9 @@ class Run:
         return self.cluster.watch_host()
 
     @property
-    def patience(self) -> float:
-        """How many times as long as usual this cluster's clients wait, and all that waits for them."""
-        return self.cluster.spec.rules.deadline_s / Rules().deadline_s
+    def pace(self) -> float:
+        """How many times as long as usual everything takes, in slow motion: waits are so much longer, loads less."""
+        return self.cluster.spec.rules.heartbeat_interval_s / Rules().heartbeat_interval_s
 
     @property
     def started(self) -> float:

@@ -54,6 +54,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `defences` is the text as given, `names` what it stands for. `source` is the path of a scenario's file,
     `flips` are the ids of those that are replayed. `run_id` is its folder's name unless it says otherwise.
+    With `pace` 2 everything takes twice as long, budgets too: slow motion, for hosts that stand still at times.
     """
 
     defences: str = "all"
@@ -64,6 +65,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     budgets: dict[str, float] = {}
     topology: Topology = Topology()
     rules: Rules = Rules()
+    pace: float = 1.0
     source: str = ""
     flips: tuple[str, ...] = ()
     run_id: str = ""
@@ -186,6 +188,10 @@ def started(  # `more` are members of the record
     )
 
 
+def _slowed(options: RunOptions) -> dict[str, float]:
+    return {name: budget_s * options.pace for name, budget_s in options.budgets.items()}
+
+
 def _where(error: BaseException) -> str:
     """File and line that raised, the innermost."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -205,7 +211,7 @@ def _play(
     with backend.start(
         options.topology,
         defences=options.names,
-        rules=options.rules.patient(scenario.patience),
+        rules=options.rules.slowed(options.pace).patient(scenario.patience),
         seed=options.seed,
         folder=folder,
     ) as cluster:
@@ -215,7 +221,7 @@ def _play(
             journal,
             seed=options.seed,
             recovery=options.recovery,
-            budgets=options.budgets,
+            budgets=_slowed(options),
             replay=replay_line(scenario.name, options),
             progress=progress,
         )
@@ -240,7 +246,7 @@ def _started_by(scenario: Scenario, options: RunOptions, command: str, id: str, 
         defences=tuple(sorted(options.names)),
         recovery=options.recovery,
         servers=sizes_of(options.topology),
-        budgets=options.budgets,
+        budgets=_slowed(options),
         bin_s=BIN_S,
         replay=replay,
         not_tested=scenario.not_tested,

@@ -1,4 +1,4 @@
-"""A run in which the host stood still proves nothing: it is played again, and every try is kept."""
+"""A run in which the host stood still proves nothing: it is played again, more slowly, and every try is kept."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from straybit.records import LogLine
 from straybit.result import RunResult
 from straybit.runner import RunOptions, perform
 from straybit.scenarios import Scenario
-from straybit.scenarios.scenario import STALLED
+from straybit.scenarios.scenario import STALLED, UNSTEADY
 
-__all__ = ["TRIES", "perform_tries", "stalled"]
+__all__ = ["PACES", "perform_tries", "stalled"]
 
-TRIES = 3
-"""The first and two more: a host that stands still each time is no place to measure on."""
-AGAIN = "played again with doubled time-outs"
-PATIENCE = 2.0
-"""Time-outs of those two, in multiples of the first's: July goes its way with half of them and with twice as much."""
+PACES = {1.0: "at full speed", 2.0: "at half speed", 4.0: "at a quarter of the speed"}
+"""The first try and two more, in slow motion: all that takes time takes so much longer, and a stall weighs less.
+
+A host that stands still each time is no place to measure on.
+"""
 
 
 def stalled(result: RunResult) -> str:
-    """Why a trial of this run is INVALID because of the host; empty when none is."""
+    """Why a trial of this run is INVALID because of the host, as far as one can tell; empty when none is."""
     whys = (trial.why for trial in result.trials if trial.outcome is Outcome.INVALID)
-    return next((why for why in whys if why.startswith(STALLED)), "")
+    return next((why for why in whys if why.startswith((STALLED, UNSTEADY))), "")
 
 
 def perform_tries(
@@ -40,31 +40,24 @@ def perform_tries(
     progress: Callable[[str], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
-    """Play as `perform` does; where the host stood still, play again with more patience, at most twice, and say so.
+    """Play as `perform` does; where the host stood still, play again in slow motion, at most twice, and say so.
 
     The last try's files are in `folder`, those of a try before it in `folder/try-N`, named in the last one's log.
     Raises what `perform` raises.
     """
     earlier: list[LogLine] = []
-    patient = msgspec.structs.replace(options, rules=options.rules.patient(PATIENCE))
-    for number in range(1, TRIES + 1):
+    paces = [*PACES]
+    for number, pace in enumerate(paces, 1):
         there = set(folder.iterdir()) if folder.is_dir() else set()
-        result = perform(
-            scenario,
-            options if number == 1 else patient,
-            backend,
-            folder,
-            command=command,
-            progress=progress,
-            before=earlier,
-        )
+        slowed = msgspec.structs.replace(options, pace=options.pace * pace)
+        result = perform(scenario, slowed, backend, folder, command=command, progress=progress, before=earlier)
         why = stalled(result)
-        if not why or number == TRIES:
+        if not why or number == len(paces):
             break
-        name = f"try-{number}"
+        name, again = f"try-{number}", f"played again {PACES[paces[number]]}"
         _set_aside(folder, there, name)
-        earlier.append(LogLine(at_s=0.0, service="host", what=f"{name} proved nothing, and was {AGAIN}: {why}"))
-        say(f"{scenario.name}: no verdict, {why}; {AGAIN}, that try is kept in {folder / name}")
+        earlier.append(LogLine(at_s=0.0, service="host", what=f"{name} proved nothing, and was {again}: {why}"))
+        say(f"{scenario.name}: no verdict, {why}; {again}, that try is kept in {folder / name}")
     return result
 
 

@@ -14,7 +14,7 @@ from straybit.outcome import Evidence, Outcome, by_luck, judge
 from straybit.records import Detection, Local, TrialKind, TrialPhases
 from straybit.scenarios._june_plan import Write
 from straybit.scenarios._june_seen import Seen, felt_at, identity
-from straybit.scenarios.scenario import STALLED, STORY
+from straybit.scenarios.scenario import STALLED, STORY, UNSTEADY
 from straybit_faults.receipt import Receipt
 
 __all__ = ["PUBLISHED", "expectations", "false_alarms", "modes", "story", "trials"]
@@ -204,7 +204,7 @@ def _why(evidence: Evidence, seen: Seen, reply: Reply, stored: Stored | None) ->
     if seen.stalled:
         return f"{STALLED} for {seen.stalled_s:.2f} s, as long as a time-out"
     if not evidence.golden_ok:
-        return "the golden run was not steady"
+        return UNSTEADY
     if not evidence.delivered:
         return "the request did not reach a storage node"
     answer = f"answered {reply.status} {reply.code}".strip()

@@ -21,7 +21,7 @@ from straybit.rollout import servers
 from straybit.run import Run
 from straybit.scenarios._july_judge import expectations, story
 from straybit.scenarios._july_plan import july_plan, owner_of
-from straybit.scenarios.scenario import STALLED, Scenario
+from straybit.scenarios.scenario import STALLED, UNSTEADY, Scenario
 from straybit.trial import Trial
 from straybit_faults.flip import Flip
 
@@ -60,6 +60,7 @@ class July:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.plan = july_plan(run.topology, run.seed)
+        self.flips_s = FLIPS_S * run.pace
         self.balancers = {region: run.balancers(region) for region in run.regions()}
         self.homes: dict[str, str] = {}
         self.last_s = 0.0
@@ -99,12 +100,12 @@ class July:
                 return len(over) == len(trial.flips)
 
             try:
-                return self.run.wait_until(all_sent, FLIPS_S)
+                return self.run.wait_until(all_sent, self.flips_s)
             finally:
                 over.update(trial.flips)
 
         in_time, *_ = self.run.together(watch, *(partial(self.chase, flip, over) for flip in trial.flips))
-        return in_time and trial.wait_delivered(FLIPS_S)
+        return in_time and trial.wait_delivered(self.flips_s)
 
     def chase(self, flip: Flip, over: Container[Flip]) -> bool:
         """Have the sender ask the owner and tell the receiver, until its message was sent or its time is over.
@@ -133,13 +134,14 @@ class July:
         finally:
             control.revert()
         control.recover()
-        self.run.wait_until(lambda: load.settled_s() - load.started_s >= GOLDEN_S, within_s=2 * GOLDEN_S)
+        golden_s = GOLDEN_S * self.run.pace
+        self.run.wait_until(lambda: load.settled_s() - load.started_s >= golden_s, within_s=2 * golden_s)
         return control.finish(), load.worst(load.started_s, load.settled_s())
 
     def watch(self, load: Load, trial: Trial) -> None:
         """Until the cluster has been down, or up, for long enough."""
         run = self.run
-        up_s = UP_S * run.patience
+        up_s = UP_S * run.pace
 
         def decided() -> bool:
             trial.look()
@@ -148,12 +150,12 @@ class July:
             up = until_s - self.last_s >= up_s and load.worst(until_s - up_s, until_s) >= UP
             return self.down or up
 
-        run.wait_until(decided, WATCH_S * run.patience, every_s=0.25)
+        run.wait_until(decided, WATCH_S * run.pace, every_s=0.25)
 
     def is_down(self, load: Load, after_s: float) -> bool:
         """Almost nothing of at least `ENOUGH` requests succeeded in any region for so long, all after that second."""
         until_s = load.settled_s()
-        since_s = until_s - DOWN_S
+        since_s = until_s - DOWN_S * self.run.pace
         asked = min(load.success(region, since_s, until_s).total for region in load.regions)
         return since_s >= after_s and asked >= ENOUGH and load.best(since_s, until_s) < DOWN
 
@@ -162,10 +164,10 @@ class July:
         run = self.run
         if self.down:
             with run.phase("rolling restart"):
-                budget_s = max(ROLLING_S, run.cluster.restart_s * len([*servers(run.topology)]))
+                budget_s = max(ROLLING_S * run.pace, run.cluster.restart_s * len([*servers(run.topology)]))
                 self.rolled, _ = run.restore("rolling", budget_s=budget_s)
                 after_s = run.now()
-                again_s = AGAIN_S * run.patience
+                again_s = AGAIN_S * run.pace
                 self.still_down = run.wait_until(lambda: self.is_down(load, after_s), again_s, every_s=0.25)
         self.sticky = bool(trial.look())
         if not self.sticky:
@@ -189,9 +191,10 @@ class July:
 
     def verify(self, load: Load) -> None:
         """Whether every request succeeds, once more where it did all along, again where it did not."""
-        since_s = self.run.now() - (0.0 if self.sticky else VERIFY_S)
+        verify_s = VERIFY_S * self.run.pace
+        since_s = self.run.now() - (0.0 if self.sticky else verify_s)
         with self.run.phase("verify"):
-            self.run.wait_until(lambda: load.settled_s() - since_s >= VERIFY_S, 4 * VERIFY_S)
+            self.run.wait_until(lambda: load.settled_s() - since_s >= verify_s, 4 * verify_s)
         self.verified = load.worst(since_s, load.settled_s())
         self.through = load.worst(load.started_s, load.settled_s())
 
@@ -200,12 +203,12 @@ def _play(run: Run) -> None:
     july = July(run)
     run.create_buckets()
     trial = run.trial("july", *july.plan.flips, title="six single-bit flips in state messages")
-    with run.watch_host() as host, run.load(july.request, per_storage=PER_STORAGE) as load:
+    with run.watch_host() as host, run.load(july.request, per_storage=PER_STORAGE / run.pace) as load:
         with run.phase("steady state"):
             control, golden = july.steady_state(load)
         run.record(control)
         if golden < 1:
-            unsteady = f"the golden run was not steady: {golden:.0%} of the requests succeeded in the worse region"
+            unsteady = f"{UNSTEADY}: {golden:.0%} of the requests succeeded in the worse region"
             trial.doubt(_stalled(host) if host.stalled else unsteady)
         with run.phase("flips"):
             trial.begin()

@@ -19,7 +19,7 @@ from straybit.run import Run
 from straybit.scenarios._june_judge import expectations, false_alarms, modes, story, trials
 from straybit.scenarios._june_plan import CONTROL_RATE, RATE, JunePlan, Write, june_plan
 from straybit.scenarios._june_seen import Answered, Seen
-from straybit.scenarios.scenario import Scenario
+from straybit.scenarios.scenario import UNSTEADY, Scenario
 from straybit.steady import NotSteadyError, wait_steady
 from straybit_faults.receipt import Receipt
 
@@ -68,7 +68,7 @@ class June:
         self.unsteady += [read.key for read in self.reads if read.verdict != "right"]
         if self.unsteady:
             what = f"{len(self.unsteady)} requests failed, the first of {self.unsteady[0]}"
-            self.run.record(records.Error(what=f"the golden run was not steady: {what}"))
+            self.run.record(records.Error(what=f"{UNSTEADY}: {what}"))
 
     def load(self, writes: Iterable[Write]) -> None:
         """Several clients at a time perform `writes`, begun in their order."""

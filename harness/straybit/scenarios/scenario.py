@@ -9,7 +9,7 @@ import msgspec
 from straybit.run import Run
 from straybit_nodes.topology import Topology
 
-__all__ = ["STALLED", "STORY", "Scenario"]
+__all__ = ["STALLED", "STORY", "UNSTEADY", "Scenario"]
 
 STORY = "as published"
 """Name of the table in which a scenario holds what happened against the published story, row by row."""
@@ -17,6 +17,10 @@ STORY = "as published"
 
 STALLED = "the host stood still"
 """How a trial's reason begins that is INVALID because of the machine, and may be tried again."""
+
+
+UNSTEADY = "the golden run was not steady"
+"""How it begins where the workload failed before any fault: the machine's doing too, or else it fails again."""
 
 
 class Scenario(msgspec.Struct, frozen=True):

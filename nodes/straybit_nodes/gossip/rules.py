@@ -54,3 +54,12 @@ class Rules(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self, connect_timeout_s=self.connect_timeout_s * factor, deadline_s=self.deadline_s * factor
         )
+
+    def slowed(self, factor: float) -> Rules:
+        """The same in slow motion: every interval and every time-out so many times as long, nothing else changed."""
+        return msgspec.structs.replace(
+            self.patient(factor),
+            gossip_interval_s=self.gossip_interval_s * factor,
+            heartbeat_interval_s=self.heartbeat_interval_s * factor,
+            verify_after_s=self.verify_after_s * factor,
+        )

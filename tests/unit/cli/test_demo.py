@@ -85,7 +85,7 @@ def test_a_run_in_which_the_host_stood_still_is_played_again(play, tmp_path):
     assert (code, result["verdict"]) == (0, "met"), result
     kept = tmp_path / "out" / "july-2008-none" / "try-1"
     assert (
-        f"july-2008: no verdict, {STALLED} for 0.41 s; played again with doubled time-outs, that try is kept in {kept}"
+        f"july-2008: no verdict, {STALLED} for 0.41 s; played again at half speed, that try is kept in {kept}"
         in said.out
     )
     assert [trial.id for trial in load_result(kept).trials] == ["t9"]

@@ -9,7 +9,7 @@ from straybit.report import load_result, write_reports
 from straybit.runner import RunOptions, started
 from straybit.scenarios import Scenario
 from straybit.scenarios.scenario import STALLED
-from straybit.tries import PATIENCE, TRIES, perform_tries
+from straybit.tries import PACES, perform_tries
 
 SCENARIO = Scenario(name="mine", title="mine", incident="", plan=lambda *_: (), play=lambda _: None)
 SOUND = Trial(id="t1", outcome=Outcome.MASKED)
@@ -21,11 +21,11 @@ def play(tmp_path, monkeypatch):
     """Play tries that end in these trials, one after another; answers with the result and the lines said."""
 
     def run(*ends):
-        run.patience = []
+        run.paces = []
         left = iter(ends)
 
         def perform(_scenario, options, _backend, folder, *, before, **_):
-            run.patience.append(options.rules.deadline_s)
+            run.paces.append(options.pace)
             (folder / "logs").mkdir(parents=True)
             with Journal(folder / "journal.ndjson") as journal:
                 head = started("mine", command="", id="x", backend="process", seed=0)
@@ -59,19 +59,19 @@ def test_a_stalled_run_is_played_again_and_kept(play, tmp_path):
     assert (kept / "report.html").exists()
     assert (kept / "logs").is_dir()
     assert (tmp_path / "run" / "mine.txt").exists()
-    assert said == [f"mine: no verdict, {STALL.why}; played again with doubled time-outs, that try is kept in {kept}"]
+    assert said == [f"mine: no verdict, {STALL.why}; played again at half speed, that try is kept in {kept}"]
     assert [line.what for line in result.log] == [
-        f"try-1 proved nothing, and was played again with doubled time-outs: {STALL.why}"
+        f"try-1 proved nothing, and was played again at half speed: {STALL.why}"
     ]
 
 
 def test_there_is_an_end_to_it(play, tmp_path):
     """After the third try the run stays without a verdict."""
-    result, said = play(*[STALL] * TRIES)
+    result, said = play(*[STALL] * len(PACES))
     assert result.trials == (STALL,)
     assert result.verdict == "no-verdict"
-    assert len(said) == len(result.log) == TRIES - 1 == 2
-    assert play.patience == [1.0, PATIENCE, PATIENCE]
+    assert len(said) == len(result.log) == len(PACES) - 1 == 2
+    assert play.paces == [1.0, 2.0, 4.0]
     assert sorted(path.name for path in (tmp_path / "run").glob("try-*")) == ["try-1", "try-2"]
 
 
