@@ -25,9 +25,10 @@ A host that stands still each time is no place to measure on.
 
 
 def stalled(result: RunResult) -> str:
-    """Why a trial of this run is INVALID because of the host, as far as one can tell; empty when none is."""
+    """Why this run proves nothing because of the host, as far as one can tell; empty when it does."""
     whys = (trial.why for trial in result.trials if trial.outcome is Outcome.INVALID)
-    return next((why for why in whys if why.startswith((STALLED, UNSTEADY))), "")
+    stalls = (why for why in whys if why.startswith(STALLED))
+    return next((reason for reason in (*result.reasons, *stalls) if reason.startswith((UNSTEADY, STALLED))), "")
 
 
 def perform_tries(

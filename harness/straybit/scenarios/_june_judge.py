@@ -14,7 +14,7 @@ from straybit.outcome import Evidence, Outcome, by_luck, judge
 from straybit.records import Detection, Local, TrialKind, TrialPhases
 from straybit.scenarios._june_plan import Write
 from straybit.scenarios._june_seen import Seen, felt_at, identity
-from straybit.scenarios.scenario import STALLED, STORY, UNSTEADY
+from straybit.scenarios.scenario import STALLED, STORY
 from straybit_faults.receipt import Receipt
 
 __all__ = ["PUBLISHED", "expectations", "false_alarms", "modes", "story", "trials"]
@@ -38,7 +38,7 @@ def trials(seen: Seen) -> tuple[records.Trial, ...]:
 
 def expectations(seen: Seen, judged: Sequence[records.Trial]) -> Iterator[records.Expectation]:
     """What the scenario expects of any cluster; nothing of one that was not steady to begin with or stood still."""
-    if seen.unsteady or seen.stalled:
+    if seen.stalled:
         return
     faults = [t for t in judged if t.kind is TrialKind.FAULT]
     yield _all_refused([t for t in faults if t.expected is Outcome.DETECTED])
@@ -136,7 +136,6 @@ def _trial(
     wrong = stored is not None and stored.verdict in BAD
     evidence = Evidence(
         delivered=any(r.delivered is not None for r in receipts),
-        golden_ok=not seen.unsteady,
         host_ok=stored is not None and stored.verdict != "error" and not seen.stalled,
         adopted=wrong,
         served=wrong,
@@ -203,8 +202,6 @@ def _local(evidence: Evidence, noticed: Sequence[Detection]) -> Local:
 def _why(evidence: Evidence, seen: Seen, reply: Reply, stored: Stored | None) -> str:
     if seen.stalled:
         return f"{STALLED} for {seen.stalled_s:.2f} s, as long as a time-out"
-    if not evidence.golden_ok:
-        return UNSTEADY
     if not evidence.delivered:
         return "the request did not reach a storage node"
     answer = f"answered {reply.status} {reply.code}".strip()

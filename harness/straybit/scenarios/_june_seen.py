@@ -32,7 +32,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     `receipts` are the proxy's and `lines` the services' own (`refused` and `request`), on the monotonic clock,
     on which the run began at `started`. Every `_s` counts from there, but `recovered_s` from the revert.
     `stalled_s` is how long the machine stood still, where that is longer than its time-outs can bear, else 0.
-    `unsteady` names golden requests that failed; `blind` says why the alarm's monitor may have missed something.
+    `blind` says why the alarm's monitor may have missed something.
     """
 
     plan: JunePlan
@@ -46,7 +46,6 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     armed_s: float = 0.0
     reverted_s: float = 0.0
     recovered_s: float | None = None
-    unsteady: Sequence[str] = ()
     blind: Sequence[str] = ()
     stalled_s: float = 0.0
     budgets: Mapping[str, float]

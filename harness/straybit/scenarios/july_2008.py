@@ -208,8 +208,9 @@ def _play(run: Run) -> None:
             control, golden = july.steady_state(load)
         run.record(control)
         if golden < 1:
-            unsteady = f"{UNSTEADY}: {golden:.0%} of the requests succeeded in the worse region"
-            trial.doubt(_stalled(host) if host.stalled else unsteady)
+            what = f"{UNSTEADY}: {golden:.0%} of the requests succeeded in the worse region"
+            run.record(records.Error(what=what))
+            return
         with run.phase("flips"):
             trial.begin()
             delivered = july.bring_about(trial)

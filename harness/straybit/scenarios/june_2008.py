@@ -48,15 +48,14 @@ class June:
         self.plan = plan
         self.answered: dict[str, Answered] = {}
         self.reads: list[Stored] = []
-        self.unsteady: list[str] = []
         self.armed_s = 0.0
         self.reverted_s = 0.0
         self.recovered_s: float | None = None
         self.links = [s.name for s in run.topology.links() if s.caller == plan.balancer and s.wire == "http1"]
         self._acknowledged = itertools.count(1)
 
-    def golden(self) -> None:
-        """The same kind of workload before anything is armed; every request must succeed."""
+    def golden(self) -> bool:
+        """The same kind of workload before anything is armed; whether every request succeeded. If not, that is all."""
         until_s = self.run.now() + GOLDEN_S
         writes: list[Write] = []
         for turn in itertools.takewhile(lambda turn: turn == 0 or self.run.now() < until_s, itertools.count()):
@@ -64,11 +63,11 @@ class June:
             some = [msgspec.structs.replace(w, key=f"{prefix}{w.key}") for w in self.plan.writes[:GOLDEN]]
             self.load(some)
             writes += some
-        self.unsteady = [w.key for w in writes if not self.answered[w.key].reply.ok]
-        self.unsteady += [read.key for read in self.reads if read.verdict != "right"]
-        if self.unsteady:
-            what = f"{len(self.unsteady)} requests failed, the first of {self.unsteady[0]}"
-            self.run.record(records.Error(what=f"{UNSTEADY}: {what}"))
+        failed = [w.key for w in writes if not self.answered[w.key].reply.ok]
+        failed += [read.key for read in self.reads if read.verdict != "right"]
+        if failed:
+            self.run.record(records.Error(what=f"{UNSTEADY}: {len(failed)} requests failed, the first of {failed[0]}"))
+        return not failed
 
     def load(self, writes: Iterable[Write]) -> None:
         """Several clients at a time perform `writes`, begun in their order."""
@@ -141,7 +140,6 @@ class June:
             armed_s=self.armed_s,
             reverted_s=self.reverted_s,
             recovered_s=self.recovered_s,
-            unsteady=self.unsteady,
             blind=monitor.errors,
             stalled_s=host.late_s if host.stalled else 0.0,
             budgets=self.run.budgets,
@@ -173,7 +171,8 @@ def _player(unit: str) -> Callable[[Run], None]:
         run.create_buckets()
         with run.watch_host() as host, BadDigestMonitor(run.cluster, clock=run.now) as monitor:
             with run.phase("steady state"):
-                june.golden()
+                if not june.golden():
+                    return
             with run.phase("faulty balancer"):
                 june.arm()
                 june.load(june.plan.writes)

@@ -4,11 +4,11 @@ import pytest
 
 from straybit.journal import Journal
 from straybit.outcome import Outcome
-from straybit.records import RunEnded, Trial
+from straybit.records import Error, RunEnded, Trial
 from straybit.report import load_result, write_reports
 from straybit.runner import RunOptions, started
 from straybit.scenarios import Scenario
-from straybit.scenarios.scenario import STALLED
+from straybit.scenarios.scenario import STALLED, UNSTEADY
 from straybit.tries import PACES, perform_tries
 
 SCENARIO = Scenario(name="mine", title="mine", incident="", plan=lambda *_: (), play=lambda _: None)
@@ -63,6 +63,17 @@ def test_a_stalled_run_is_played_again_and_kept(play, tmp_path):
     assert [line.what for line in result.log] == [
         f"try-1 proved nothing, and was played again at half speed: {STALL.why}"
     ]
+
+
+def test_a_golden_run_that_was_not_steady_is_played_again(play):
+    """No fault was armed yet: it is the machine, or it comes again."""
+    unsteady = Error(what=f"{UNSTEADY}: 2 requests failed")
+    result, said = play(unsteady, SOUND)
+    assert result.trials == (SOUND,)
+    assert [line.what for line in result.log] == [
+        f"try-1 proved nothing, and was played again at half speed: {unsteady.what}"
+    ]
+    assert len(said) == 1
 
 
 def test_there_is_an_end_to_it(play, tmp_path):
