@@ -53,6 +53,19 @@ def test_july_is_met_with_the_defences_of_2008(play, seed):
     assert (fault.outcome, fault.detected_by) == (Outcome.DETECTED, ("gossip-crc",))
 
 
+@pytest.mark.parametrize("pace", [2.0, 4.0])
+def test_july_is_the_same_story_in_slow_motion(play, pace):
+    """Down for as many times as long, and back; with checksums nothing is felt, and budgets are longer too."""
+    usual = play("july-2008", folder="usual")
+    slow = play("july-2008", pace=pace, folder="slow")
+    (story,) = [table for table in slow.tables if table.name == STORY]
+    assert [row for row in story.rows if row[1] != "yes"] == []
+    assert slow.budgets == {name: budget_s * pace for name, budget_s in usual.budgets.items()}
+    watched = [next(p.until_s - p.at_s for p in one.timeline if p.name == "watch") for one in (usual, slow)]
+    assert watched[1] > 0.7 * pace * watched[0]
+    assert play("july-2008", defences="2008", pace=pace, folder="defended").verdict is Verdict.MET
+
+
 PLAY = """
 import sys
 from pathlib import Path
