@@ -8,6 +8,7 @@ BACKEND ?= process
 SEEDS ?= 20
 TWICE_FOR ?=
 PYTEST_ARGS ?=
+DEMO ?=
 IMAGE_FOR_BACKEND := $(if $(filter docker,$(BACKEND)),image)
 
 .DEFAULT_GOAL := help
@@ -22,20 +23,25 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-.PHONY: demo test test-docker unit check bench bench-sim sim verdicts clean
+.PHONY: demo test test-proofs test-docker unit check bench bench-sim sim verdicts clean
 demo: $(VENV)/.ready $(IMAGE_FOR_BACKEND) ## both events of 2008, undefended then defended, and the report
-	$(BIN)/straybit demo --backend $(BACKEND)
+	$(BIN)/straybit demo --backend $(BACKEND) $(DEMO)
 
-test: $(VENV)/.ready ## every test that needs no engine, those that need the machine for themselves last
-	$(BIN)/pytest -n 2 -m 'not alone and not docker' $(PYTEST_ARGS)
-	$(BIN)/pytest -m 'alone and not docker' $(PYTEST_ARGS)
-	@echo "tests of containers: make test-docker"
+NOT_HERE := and not docker and not fetched
+test: $(VENV)/.ready ## what every change is tried against: both events and all that they rest on, minutes
+	$(BIN)/pytest -n 2 -m 'not proof and not alone $(NOT_HERE)' $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'not proof and alone $(NOT_HERE)' $(PYTEST_ARGS)
+	@echo "more: make test-proofs, test-docker, conformance, s3-clients"
+
+test-proofs: $(VENV)/.ready ## the long ones: every defence off and on, July's mechanisms, the damage table, storms, kills, weak nodes
+	$(BIN)/pytest -n 2 -m 'proof and not alone $(NOT_HERE)' $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'proof and alone $(NOT_HERE)' $(PYTEST_ARGS)
 
 test-docker: image ## the same suite on containers, and what only containers have; needs a Docker engine
 	STRAYBIT_REQUIRE_DOCKER=1 $(BIN)/pytest -m docker $(PYTEST_ARGS)
 
 unit: $(VENV)/.ready ## the tests that need no cluster
-	$(BIN)/pytest -n 2 tests/unit $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 tests/unit -m 'not proof $(NOT_HERE)' $(PYTEST_ARGS)
 
 check: $(VENV)/.ready ## ruff, mypy strict, import arrows
 	$(BIN)/ruff check .

@@ -5,8 +5,12 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from straybit.campaign.store import Store, journal_paths, rebuild
 from straybit.waiting import wait_until
+
+pytestmark = pytest.mark.proof
 
 KILLS = 10
 PLAN = ("--census", "gossip-1:gossip-2/state", "--field", "version", "--field", "load", "--defences", "none")

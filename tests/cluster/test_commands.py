@@ -76,6 +76,7 @@ def test_a_printed_line_plays_the_same_again(straybit):
         assert other["trials"][0]["outcome"] == trial["outcome"] == "DETECTED"
 
 
+@pytest.mark.proof
 def test_several_flips_make_one_trial(straybit):
     """Flips of several links are armed at once, and the line of the trial names them all."""
     flips = [FLIP, "1/gossip-2:gossip-3/up/state/0/version/62"]
@@ -85,6 +86,7 @@ def test_several_flips_make_one_trial(straybit):
     assert trial["replay"].startswith(f"straybit replay {flips[0]} {flips[1]} --defences gossip-crc")
 
 
+@pytest.mark.proof
 def test_a_scenario_of_ones_own(straybit):
     """A Python file that defines a scenario is played like the built-in ones."""
     file = str(ROOT / "examples" / "slow_poison.py")

@@ -15,7 +15,7 @@ from straybit.trial import Trial
 from straybit_nodes.defences import parse_defences
 from straybit_nodes.topology import CLIENT, Topology
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.proof]
 
 TRIALS = int(os.environ.get("STRAYBIT_TRIALS", "50"))
 LANES = 10

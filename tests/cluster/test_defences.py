@@ -6,6 +6,8 @@ from straybit import BitFlip, Outcome
 from straybit.trial import Trial
 from straybit_nodes.topology import Topology
 
+pytestmark = pytest.mark.proof
+
 FAULTS = 3
 LINKS = ("gossip-1:gossip-2", "gossip-2:gossip-3", "gossip-3:gossip-1")
 ATTACKS = {

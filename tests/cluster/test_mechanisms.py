@@ -20,6 +20,7 @@ BACK_S = 5.0
 # mechanisms are the core's: one backend shows them, and the verdicts play July on the others
 pytestmark = [
     pytest.mark.alone,
+    pytest.mark.proof,
     pytest.mark.parametrize("backend", ["process"], indirect=True, scope="session"),
 ]
 

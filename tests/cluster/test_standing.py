@@ -16,6 +16,8 @@ from straybit.rollout import staged_plan
 from straybit.standing import NoClusterError, attach, end, read_card
 from straybit_nodes.topology import GENERATION, Topology
 
+pytestmark = pytest.mark.proof
+
 COMMAND = [sys.executable, "-c", "from straybit.cli import main; main()"]
 
 

@@ -12,6 +12,8 @@ from straybit.faults import BitFlip
 from straybit.sim.stage import SimStage
 from straybit_nodes.topology import Topology
 
+pytestmark = pytest.mark.proof
+
 STATE = "1/gossip-1:gossip-2/up/state/0/"
 AGREED = 20
 

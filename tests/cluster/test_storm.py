@@ -20,7 +20,7 @@ from straybit_nodes.defences import GROUPS
 from straybit_nodes.storage.placement import holders
 from straybit_nodes.topology import Region, Topology
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.alone, pytest.mark.proof, pytest.mark.timeout(3600)]
 
 OPERATIONS = int(os.environ.get("STRAYBIT_OPERATIONS", "600"))
 KILL_EVERY_S = 1.0

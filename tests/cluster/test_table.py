@@ -14,7 +14,7 @@ from straybit_nodes.defences import GROUPS
 from straybit_nodes.storage.placement import holders
 from straybit_nodes.topology import Region, Topology
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.proof]
 
 BUCKET = "table"
 BODY = b"a body of some bytes, one bit of which will change"

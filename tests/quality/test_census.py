@@ -14,6 +14,8 @@ from straybit.sim.stage import SimStage
 from straybit.sim.weak import SOUND, Weak
 from straybit_faults.flip import Flip
 
+pytestmark = pytest.mark.proof
+
 AIMED = Aimed.parse("gossip-1:gossip-2/state")
 EVERY = 4
 """Of wide payload fields every fourth bit is tried; of guard fields every bit."""

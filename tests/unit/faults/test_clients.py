@@ -18,7 +18,7 @@ from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 CLIENTS = os.environ.get("STRAYBIT_CLIENTS")
 HERE = Path(__file__).parent / "clients"
-fetched = pytest.mark.skipif(
+there = pytest.mark.skipif(
     CLIENTS is None, reason="set STRAYBIT_CLIENTS=FOLDER to fetch and run Node's and Go's client"
 )
 
@@ -63,7 +63,8 @@ def test_the_python_client(python_client: Toxiproxy) -> None:
         one.toxics()
 
 
-@fetched
+@pytest.mark.fetched
+@there
 def test_the_node_client(proxy: Any) -> None:
     """toxiproxy-node-client, from npm."""
     folder = Path(str(CLIENTS)) / "node"
@@ -76,7 +77,8 @@ def test_the_node_client(proxy: Any) -> None:
     assert result.stdout == "ok\n", result.stderr[-2000:]
 
 
-@fetched
+@pytest.mark.fetched
+@there
 def test_the_go_client(proxy: Any) -> None:
     """github.com/Shopify/toxiproxy/v2/client."""
     folder = Path(str(CLIENTS)) / "go"

@@ -53,6 +53,7 @@ def test_july_is_met_with_the_defences_of_2008(play, seed):
     assert (fault.outcome, fault.detected_by) == (Outcome.DETECTED, ("gossip-crc",))
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("pace", [2.0, 4.0])
 def test_july_is_the_same_story_in_slow_motion(play, pace):
     """Down for as many times as long, and back; with checksums nothing is felt, and budgets are longer too."""
@@ -78,6 +79,7 @@ perform(find_scenario("july-2008"), options, SimBackend(), Path(sys.argv[1]), co
 """
 
 
+@pytest.mark.proof
 def test_two_runs_of_a_seed_are_identical_to_the_byte(tmp_path):
     """A July leaves the same bytes in two processes, which hash differently; another seed leaves others."""
     for folder, seed, hashed in (("one", "5", "1"), ("two", "5", "2"), ("other", "6", "1")):

@@ -3,6 +3,8 @@
 import random
 from collections import Counter
 
+import pytest
+
 from straybit import BitFlip, Outcome
 from straybit.campaign.spec import Setup, TrialSpec
 from straybit.campaign.stepped import run_trial
@@ -38,6 +40,7 @@ def controls(seed):
         yield TrialSpec(id=f"c{number}", flips=(str(flip),), setup=setup)
 
 
+@pytest.mark.proof
 def test_a_thousand_controls_raise_nothing():
     """With every defence of gossip on, each control is delivered and ends MASKED, noticed by nobody."""
     ends = Counter()

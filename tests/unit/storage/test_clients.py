@@ -23,7 +23,7 @@ from .conftest import run_lone
 
 FOLDER = os.environ.get("STRAYBIT_S3_CLIENTS")
 HERE = Path(__file__).parent / "clients"
-fetched = pytest.mark.skipif(FOLDER is None, reason="say make s3-clients to fetch and run four more clients")
+there = pytest.mark.skipif(FOLDER is None, reason="say make s3-clients to fetch and run four more clients")
 
 KEYS = {"access_key": "straybit-access", "secret_key": "straybit-secret"}
 LARGE = bytes(range(256)) * (20 * 4096)
@@ -116,7 +116,8 @@ def test_boto3(node):
     s3.close()
 
 
-@fetched
+@pytest.mark.fetched
+@there
 def test_aws_cli(node, files, tmp_path):
     """`aws s3` with cp, sync, ls, mv and rm, and `aws s3api`."""
     environment = {
@@ -139,7 +140,8 @@ def test_aws_cli(node, files, tmp_path):
     assert stored(node) == []
 
 
-@fetched
+@pytest.mark.fetched
+@there
 def test_s3cmd(node, files, tmp_path):
     """s3cmd lists as clients did before 2016, and sends MD5s."""
     config = tmp_path / "s3cmd"
@@ -161,7 +163,8 @@ def test_s3cmd(node, files, tmp_path):
     assert stored(node) == []
 
 
-@fetched
+@pytest.mark.fetched
+@there
 def test_rclone(node, files, tmp_path):
     """rclone copies, compares by hash, moves and removes; a Go program with the SDK of another language."""
     environment = {
@@ -185,14 +188,16 @@ def test_rclone(node, files, tmp_path):
     assert stored(node) == []
 
 
-@fetched
+@pytest.mark.fetched
+@there
 def test_the_minio_client(node, tmp_path):
     """MinIO's own client for Python, in a program of its own."""
     python = Program(tmp_path, {}, Path(FOLDER) / "python", HERE / "with_minio.py")
     assert python(f"127.0.0.1:{node.port}", *KEYS.values()) == "ok\n"
 
 
-@fetched
+@pytest.mark.fetched
+@there
 def test_the_functional_tests_of_another_client(node, tmp_path):
     """Tests that others wrote for S3: what MinIO's client for Go expects of ETags, checksums, ranges and lists."""
     environment = {

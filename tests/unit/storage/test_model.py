@@ -167,6 +167,7 @@ def test_a_read_gives_the_models_value_or_an_error(model):
     machine("runTest").runTest()
 
 
+@pytest.mark.proof
 def test_the_model_finds_a_store_that_does_not_look(model, monkeypatch):
     """The planted fault: a store that reads without verifying gives another value, and the machine says so."""
     read = Store.read
