@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MODES", "PARSE", "S3", "Mode", "Reply", "S3Like"]
 
+ANY_KEYS = ("straybit", "straybit")
+"""What a client signs with where nobody looks; boto3 does not send a request without."""
 PARSE = "client:parse"
 """`noticed_by` of a reply that the client could not make sense of: luck, since another bit would have passed."""
 
@@ -93,12 +95,19 @@ class S3Like(Protocol):
 class S3:
     """One boto3 client in one mode against one endpoint; safe to use from several threads.
 
-    It waits for a connection, and for bytes, for `deadline_s` each.
+    It waits for a connection, and for bytes, for `deadline_s` each, and signs with `keys`, access and secret.
     """
 
-    def __init__(self, endpoint: str, mode: Mode = MODES["today-default"], *, deadline_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        mode: Mode = MODES["today-default"],
+        *,
+        deadline_s: float = 1.0,
+        keys: tuple[str, str] = ("", ""),
+    ) -> None:
         self.mode = mode
-        self._client = _boto3_client(endpoint, mode, deadline_s)
+        self._client = _boto3_client(endpoint, mode, deadline_s, keys if all(keys) else ANY_KEYS)
 
     def create_bucket(self, bucket: str) -> Reply:
         """PUT a bucket; one that is there already is fine."""
@@ -147,7 +156,7 @@ class S3:
         return Reply(True, 200, etag=found.get("ETag", "").strip('"'), body=found.get("read", b""))
 
 
-def _boto3_client(endpoint: str, mode: Mode, deadline_s: float) -> S3Client:
+def _boto3_client(endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> S3Client:
     from botocore.config import Config  # noqa: PLC0415 - with boto3
 
     settings: dict[str, Any] = {
@@ -160,7 +169,7 @@ def _boto3_client(endpoint: str, mode: Mode, deadline_s: float) -> S3Client:
         "max_pool_connections": 64,
     }
     with _SESSION_LOCK:
-        client: S3Client = _session().client("s3", endpoint_url=endpoint, config=Config(**settings))
+        client: S3Client = _session(keys).client("s3", endpoint_url=endpoint, config=Config(**settings))
     return client
 
 
@@ -169,7 +178,7 @@ _SESSION_LOCK = threading.Lock()
 
 
 @functools.cache
-def _session() -> Session:
+def _session(keys: tuple[str, str]) -> Session:
     import boto3  # noqa: PLC0415 - half a second that only a workload should pay
 
-    return boto3.session.Session("straybit", "straybit", region_name="us-east-1")
+    return boto3.session.Session(*keys, region_name="us-east-1")

@@ -44,6 +44,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     ticks: bool = True
     keep: bool = False
+    keys: tuple[str, str] = ("", "")
 
 
 class Closeable(Protocol):
@@ -161,7 +162,7 @@ class Cluster:
 
     def s3(self, balancer: str, mode: str = "today-default") -> S3Like:
         """A new client of a balancer, as patient as the cluster's rules say. Raises ValueError."""
-        return self.driver.s3(self.endpoint(balancer), MODES[mode], self.spec.rules.deadline_s)
+        return self.driver.s3(self.endpoint(balancer), MODES[mode], self.spec.rules.deadline_s, self.spec.keys)
 
     def watch_host(self) -> HostWatch:
         """A watch on the machine that runs all this, to be entered; it minds what this cluster's time-outs would."""

@@ -30,6 +30,7 @@ _HEAD = """\
 #
 # Nothing is published beyond 127.0.0.1. Every service talks on the network `cluster` alone, which leads nowhere else;
 # `control` is there to publish ports: an engine does not publish those of an internal network.
+# STRAYBIT_ACCESS_KEY and STRAYBIT_SECRET_KEY have clients sign with them, and with nothing else.
 # STRAYBIT_S3_PORT, STRAYBIT_NET (three numbers of a /24), STRAYBIT_DEFENCES, STRAYBIT_TOKEN (of the control ports),
 # STRAYBIT_IMAGE, STRAYBIT_BASE and STRAYBIT_TOXIPROXY_IMAGE replace what stands here.
 name: straybit
@@ -64,6 +65,8 @@ x-ours: &ours
     STRAYBIT_RULES: ${{STRAYBIT_RULES:-}}
     STRAYBIT_HELD: ${{STRAYBIT_HELD:-false}}
     STRAYBIT_TICKS: ${{STRAYBIT_TICKS:-true}}
+    STRAYBIT_ACCESS_KEY: ${{STRAYBIT_ACCESS_KEY:-}}
+    STRAYBIT_SECRET_KEY: ${{STRAYBIT_SECRET_KEY:-}}
 
 x-node: &node
   <<: *ours
@@ -110,7 +113,7 @@ _HEALTH = """\
         - >-
           exec 3<>/dev/tcp/{address}/{port} &&
           printf 'GET / HTTP/1.1\\r\\nHost: probe\\r\\nConnection: close\\r\\n\\r\\n' >&3 &&
-          read -r _ code _ <&3 && test $$code = 200
+          read -r _ code _ <&3 && [[ $$code = 200 || $$code = 403 ]]
       interval: 5s
       timeout: 3s
       retries: 12

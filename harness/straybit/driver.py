@@ -29,8 +29,8 @@ class Driver(Timepiece, Protocol):
     def together(self, calls: Sequence[Callable[[], T]], *, at_once: int | None = None) -> tuple[T, ...]:
         """Make all calls at the same time, or `at_once` of them; their answers in order. The first error is raised."""
 
-    def s3(self, endpoint: str, mode: Mode, deadline_s: float) -> S3Like:
-        """A client in that mode for the balancer at `endpoint`, which waits so long for an answer."""
+    def s3(self, endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> S3Like:
+        """A client in that mode for the balancer at `endpoint`; it waits so long, and signs with `keys`."""
 
     def load(
         self,
@@ -63,9 +63,9 @@ class LiveDriver(RealTime):
         with Crew(at_once or len(calls), "straybit-together") as crew:
             return tuple(crew.each(lambda call: call(), calls))
 
-    def s3(self, endpoint: str, mode: Mode, deadline_s: float) -> S3Like:
+    def s3(self, endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> S3Like:
         """See Driver."""
-        return S3(endpoint, mode, deadline_s=deadline_s)
+        return S3(endpoint, mode, deadline_s=deadline_s, keys=keys)
 
     def load(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from straybit_nodes.topology import Topology
 
 OPTIONS = (
-    ("defences", "2008", "Defences of the reference cluster: none, 2008, all or NAME,NAME."),
+    ("defences", "all", "Defences of the reference cluster: none, 2008, all or NAME,NAME."),
     ("backend", "process", "How services run."),
     ("seed", "0", "Decides all that is drawn; `random` draws one and prints it."),
     ("budgets", "", "Budgets in seconds, as detected=2s,recovered=5s."),

@@ -139,6 +139,8 @@ def node_config(name: str, environment: Mapping[str, str], *, token: str) -> Nod
         seed=_read(environment, "STRAYBIT_SEED", int, 0),
         held=_read(environment, "STRAYBIT_HELD", bool, False),
         ticks=_read(environment, "STRAYBIT_TICKS", bool, True),
+        access_key=environment.get("STRAYBIT_ACCESS_KEY", ""),
+        secret_key=environment.get("STRAYBIT_SECRET_KEY", ""),
     )
 
 

@@ -11,6 +11,7 @@ import boto3
 import psutil
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from straybit.rollout import staged_plan
 from straybit.standing import NoClusterError, attach, end, read_card
@@ -62,6 +63,12 @@ def test_a_client_can_use_what_up_says(up):
     s3.create_bucket(Bucket="photos")
     s3.put_object(Bucket="photos", Key="a", Body=b"bytes")
     assert s3.get_object(Bucket="photos", Key="a")["Body"].read() == b"bytes"
+    s3.close()
+    off_by_one = up["secret_key"][:-1] + "x"
+    stranger = boto3.session.Session(up["access_key"], off_by_one, region_name="us-east-1")
+    s3 = stranger.client("s3", endpoint_url=up["endpoint"], config=config)
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        s3.list_objects_v2(Bucket="photos")
     s3.close()
     assert up["endpoints"].keys() == {"lb-1", "lb-2", "lb-3"}
     assert [node["name"] for node in up["nodes"]] == [s.name for s in Topology().services()]

@@ -52,7 +52,7 @@ def test_a_defended_cluster_passes_and_says_so_once(run):
     """The README's kind of test passes, one header line names defences, backend and seed."""
     result = run(DETECTED)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["straybit: defences 2008, backend process, seed 0; 1 test uses a cluster"])
+    result.stdout.fnmatch_lines(["straybit: defences all, backend process, seed 0; 1 test uses a cluster"])
     assert "play it again" not in result.stdout.str()
 
 
@@ -273,7 +273,7 @@ def test_the_line_is_of_the_trial_that_failed(run, pytester):
         "--junitxml=junit.xml",
     )
     result.assert_outcomes(failed=2)
-    options = "--defences 2008 --backend process --seed 0 --budget detected=1.5s --gossip-only 3"
+    options = "--defences all --backend process --seed 0 --budget detected=1.5s --gossip-only 3"
     lines = [f"straybit replay 1/gossip-1:gossip-2/up/state/0/load/{bit} {options}" for bit in (1, 2)]
     assert (pytester.path / "straybit-out" / "replay.txt").read_text().splitlines() == lines
     junit = (pytester.path / "junit.xml").read_text()

@@ -53,7 +53,13 @@ def run_proxy(
     server = Server(loop, seed=seed)
     api = Api(server, listener)
     if config is not None:
-        _populate(server, config)
+        try:
+            _populate(server, config)
+        except ProxyStartError:
+            server.close()
+            loop.close()
+            listener.close()
+            raise
     before = {
         number: signal.signal(number, lambda *_: loop.submit(lambda: _drain(server)))
         for number in (signal.SIGTERM, signal.SIGINT)

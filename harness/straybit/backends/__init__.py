@@ -40,12 +40,14 @@ class Backend(Protocol):
         ticks: bool = True,
         folder: Path | None = None,
         keep: bool = False,
+        keys: tuple[str, str] = ("", ""),
     ) -> Cluster:
         """Start every service and return when all control ports answer and every view lists all members.
 
         `folder` gets the logs, and the data, which is removed on close unless `keep`;
         None makes a temporary folder that is removed as a whole.
         `ticks` False turns the members' timers off: rounds are stepped.
+        `keys` are the access and the secret key that clients must sign with; without them any will do.
         Raises BackendError with everything taken down again.
         """
 

@@ -86,6 +86,8 @@ def configs(spec: Spec, wiring: Wiring, *, token: str, data: Path, logs: Path) -
             rules=spec.rules,
             seed=spec.seed,
             ticks=spec.ticks,
+            access_key=spec.keys[0],
+            secret_key=spec.keys[1],
             log=str(logs / f"{service.name}.ndjson"),
         )
         for service in spec.topology.services()

@@ -89,6 +89,7 @@ class DockerBackend:
         ticks: bool = True,
         folder: Path | None = None,
         keep: bool = False,
+        keys: tuple[str, str] = ("", ""),
         budget_s: float = START_BUDGET_S,
     ) -> Cluster:
         """As Backend.start; gives up after `budget_s`."""
@@ -99,6 +100,7 @@ class DockerBackend:
             seed=seed,
             ticks=ticks,
             keep=keep,
+            keys=keys,
         )
         engine = self.engine
         with ExitStack() as taken:
@@ -176,6 +178,8 @@ class _Project:
             "STRAYBIT_SEED": str(spec.seed),
             "STRAYBIT_HELD": "true",
             "STRAYBIT_TICKS": "true" if spec.ticks else "false",
+            "STRAYBIT_ACCESS_KEY": spec.keys[0],
+            "STRAYBIT_SECRET_KEY": spec.keys[1],
         }
 
     def _up(self, engine: Engine) -> None:

@@ -71,6 +71,7 @@ class ProcessBackend:
         ticks: bool = True,
         folder: Path | None = None,
         keep: bool = False,
+        keys: tuple[str, str] = ("", ""),
         budget_s: float = START_BUDGET_S,
     ) -> Cluster:
         """As Backend.start; gives up after `budget_s`."""
@@ -81,6 +82,7 @@ class ProcessBackend:
             seed=seed,
             ticks=ticks,
             keep=keep,
+            keys=keys,
         )
         nursery = self._warm()
         cluster, processes, wiring = self._build(nursery, spec, folder)

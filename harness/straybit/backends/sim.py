@@ -52,6 +52,7 @@ class SimBackend:
         ticks: bool = True,
         folder: Path | None = None,
         keep: bool = False,
+        keys: tuple[str, str] = ("", ""),
     ) -> Cluster:
         """As Backend.start. Raises BackendError also while another cluster of this backend runs."""
         if self._cluster is not None and not self._cluster.closed:
@@ -63,6 +64,7 @@ class SimBackend:
             seed=seed,
             ticks=ticks,
             keep=keep,
+            keys=keys,
         )
         cluster = self._cluster = self._build(spec, folder)
         try:

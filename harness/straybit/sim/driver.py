@@ -77,8 +77,8 @@ class SimDriver:
         """See Driver."""
         return self._there.tasks.together(calls, at_once=at_once)
 
-    def s3(self, endpoint: str, mode: Mode, deadline_s: float) -> SimS3:
-        """See Driver."""
+    def s3(self, endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> SimS3:
+        """See Driver; the net's own rules say how long it waits, and nothing here is signed."""
         return SimS3(self._there, endpoint.removeprefix(SCHEME))
 
     def load(

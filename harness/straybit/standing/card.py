@@ -15,7 +15,8 @@ __all__ = ["FOLDER", "Card", "NoClusterError", "Wanted", "card_of", "read_card",
 
 FOLDER = Path("straybit-out/cluster")
 NAME = "cluster.json"
-ACCESS_KEY, SECRET_KEY = "straybit", "straybit-secret"
+KEYS = ("straybit", "straybit-secret")
+"""What clients of a standing cluster sign with: access and secret key."""
 
 
 class NoClusterError(BackendError):
@@ -42,8 +43,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     proxy: tuple[str, int]
     controls: dict[str, tuple[str, int]]
     endpoints: dict[str, str]
-    access_key: str = ACCESS_KEY
-    secret_key: str = SECRET_KEY
+    access_key: str = KEYS[0]
+    secret_key: str = KEYS[1]
 
 
 def card_of(cluster: Cluster, wanted: Wanted, keeper: tuple[str, int], token: str) -> Card:

@@ -26,7 +26,7 @@ import msgspec
 from straybit.backends import BackendError
 from straybit.backends.choose import open_backend
 from straybit.cluster import Cluster
-from straybit.standing.card import Wanted, card_of, remove_card, write_card
+from straybit.standing.card import KEYS, Wanted, card_of, remove_card, write_card
 
 __all__ = ["CALLS", "Answer", "Asked", "main"]
 
@@ -99,7 +99,7 @@ def keep(wanted: Wanted, folder: Path, say: Callable[[str], None]) -> None:
         signal.signal(number, lambda *_: over.set())
     shutil.rmtree(folder / "logs", ignore_errors=True)  # those of the cluster before
     with open_backend(wanted.backend) as backend:
-        cluster = backend.start(wanted.topology, defences=wanted.defences, seed=wanted.seed, folder=folder)
+        cluster = backend.start(wanted.topology, defences=wanted.defences, seed=wanted.seed, folder=folder, keys=KEYS)
         token = next(cluster.control(service.name).token for service in cluster.topology.services())
         with _Door(token, lambda asked: _carry_out(cluster, asked), over) as door:
             threading.Thread(target=door.serve_forever, name="straybit-door", daemon=True).start()

@@ -62,7 +62,12 @@ def attach(folder: Path) -> Cluster:
     controls = {name: Control(name, address, card.token) for name, address in card.controls.items()}
     logs = {name: folder / "logs" / f"{name}.ndjson" for name in controls}
     return Cluster(
-        Spec(topology=wanted.topology, defences=frozenset(wanted.defences), seed=wanted.seed),
+        Spec(
+            topology=wanted.topology,
+            defences=frozenset(wanted.defences),
+            seed=wanted.seed,
+            keys=(card.access_key, card.secret_key),
+        ),
         folder,
         backend=wanted.backend,
         services=Remote(card),

@@ -32,6 +32,8 @@ def test_the_environment_decides():
         "STRAYBIT_RULES": '{"slots":null}',
         "STRAYBIT_HELD": "true",
         "STRAYBIT_TICKS": "false",
+        "STRAYBIT_ACCESS_KEY": "access",
+        "STRAYBIT_SECRET_KEY": "key",
     }
     config = node_config("gossip-2", environment, token="secret")
     assert config.members == Topology.gossip_only(3).members()
@@ -39,6 +41,7 @@ def test_the_environment_decides():
     assert {dial.host for dial in config.dials} == {"10.9.8.2"}
     assert (config.token, config.defences, config.seed, config.held, config.ticks) == ("secret", (), 7, True, False)
     assert config.rules == Rules(slots=None)
+    assert (config.access_key, config.secret_key) == ("access", "key")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class FakeCluster:
         return f"http://{balancer}"
 
     def s3(self, balancer, mode="today-default"):
-        return self.driver.s3(self.endpoint(balancer), MODES[mode], 1.0)
+        return self.driver.s3(self.endpoint(balancer), MODES[mode], 1.0, ("", ""))
 
     def control(self, name):
         return name
@@ -55,7 +55,7 @@ def world(monkeypatch):
     world = World()
 
     class FakeS3:
-        def __init__(self, endpoint, mode=None, deadline_s=1.0):
+        def __init__(self, endpoint, mode=None, deadline_s=1.0, keys=("", "")):
             self.endpoint = endpoint
 
         def create_bucket(self, bucket):
