@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from straybit_nodes.listening import end_listening
+
 __all__ = ["Handler", "HttpListener"]
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -16,8 +18,6 @@ _HEAD_LIMIT = 16 * 1024
 """Bytes of one request line or header: a key of 1,024 bytes is 3,072 quoted; S3 allows 8 KiB of headers."""
 _BACKLOG = 256
 _CLOSE_AFTER_S = 0.5
-_ACCEPT_TURNS = 3
-"""Turns of the loop from accepting a connection until its protocol is known, and so can be closed."""
 
 _quiet = logging.getLogger("straybit_nodes.web")
 _quiet.addHandler(logging.NullHandler())
@@ -60,9 +60,12 @@ class HttpListener:
     async def close(self) -> None:
         """Stop listening, give requests under way half a second, and drop every connection."""
         if self._server is not None:
-            self._server.close()
-            for _ in range(_ACCEPT_TURNS):
-                await asyncio.sleep(0)
+            await end_listening(self._server)
         if self._web is not None:
+            open_ = [connection.transport for connection in self._web.connections]
             self._web.pre_shutdown()
             await self._web.shutdown(_CLOSE_AFTER_S)
+            for transport in open_:
+                if isinstance(transport, asyncio.Transport):
+                    transport.abort()  # one whose peer reads nothing would stay until it does
+            await asyncio.sleep(0)

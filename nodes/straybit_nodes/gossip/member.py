@@ -26,6 +26,7 @@ from straybit_nodes.gossip.messages import Reason
 from straybit_nodes.gossip.ring import FrameRing
 from straybit_nodes.gossip.seal import key_of
 from straybit_nodes.gossip.view import shown
+from straybit_nodes.listening import end_listening
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
 from straybit_nodes.topology import Kind, Role
@@ -72,6 +73,7 @@ class GossipMember:
         )
         self._measures = Measures(metrics)
         self._server: asyncio.Server | None = None
+        self._closing = False
         self._connections: dict[int, Connection] = {}
         self._open: set[Connection] = set()
         self._dialling: dict[int, asyncio.Task[None]] = {}
@@ -105,8 +107,9 @@ class GossipMember:
 
     async def close(self) -> None:
         """End everything: listener, connections, timers."""
+        self._closing = True
         if self._server is not None:
-            self._server.close()
+            await end_listening(self._server)
         self.core.stop(time.monotonic())
         self._carry_out()
         if self._timer is not None:
@@ -241,7 +244,9 @@ class GossipMember:
         """See Hearer."""
         now = time.monotonic()
         self._open.add(connection)
-        if connection.id:
+        if self._closing:
+            connection.abort()
+        elif connection.id:
             self._dialling.pop(connection.id, None)
             self._connections[connection.id] = connection
             self.core.connected(connection.id, now)

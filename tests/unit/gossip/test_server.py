@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -680,5 +681,23 @@ def test_the_node_runs_at_once_unless_held(tmp_path):
                 "/leave",
             }
             await node.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_who_is_accepted_while_a_member_closes_is_closed_too(tmp_path, turns):
+    """However far a connection has come when the end begins: nobody is left holding an open line to nobody."""
+
+    async def run():
+        async with cluster(tmp_path) as made:
+            one = made.nodes["gossip-1"]
+            late = socket.create_connection(("127.0.0.1", one.port))
+            late.setblocking(False)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await one.close()
+            with late, suppress(ConnectionError):
+                assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 1), 5) == b""
 
     asyncio.run(run())

@@ -61,8 +61,8 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch):
-    """A replica that hangs costs hundredths of a second."""
-    monkeypatch.setattr(gathering, "LEGS", 0.15)
+    """A replica that hangs costs tenths of a second."""
+    monkeypatch.setattr(gathering, "LEGS", 0.6)
     monkeypatch.setattr(gathering, "HEDGE", 0.02)
 
 
