@@ -62,7 +62,7 @@ class Fake:
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch):
     """A replica that hangs costs tenths of a second."""
-    monkeypatch.setattr(gathering, "LEGS", 0.6)
+    monkeypatch.setattr(gathering, "LEGS", 0.3)
     monkeypatch.setattr(gathering, "HEDGE", 0.02)
 
 
