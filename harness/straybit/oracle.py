@@ -83,8 +83,11 @@ def _wrong(views: Mapping[str, View], originated: Mapping[str, Originated]) -> I
             if truth is None:
                 yield Wrong(holder, owner, "owner", 0)
                 continue
-            for field in ("address", "status", "generation"):
-                if getattr(entry, field) != getattr(truth, field):
-                    yield Wrong(holder, owner, field, getattr(entry, field))
+            if entry.address != truth.address:
+                yield Wrong(holder, owner, "address", entry.address)
+            if entry.status != truth.status:
+                yield Wrong(holder, owner, "status", entry.status)
+            if entry.generation != truth.generation:
+                yield Wrong(holder, owner, "generation", entry.generation)
             if entry.version > truth.heartbeats:
                 yield Wrong(holder, owner, "version", entry.version)
