@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from straybit import records
 from straybit.budgets import budgets_with
 from straybit.cluster import Cluster
 from straybit.faults import check_flip, toxic_of
+from straybit.observe.host import stalled_for
 from straybit.oracle import Wrong
 from straybit.outcome import Outcome
 from straybit.steady import NotSteadyError, wait_steady
@@ -79,7 +81,9 @@ class Trial:
         serial = next(cluster.serials)
         self._toxics = {f"t{serial}-{number}": toxic_of(flip, cluster.topology) for number, flip in enumerate(flips)}
         self._armed: list[tuple[str, str]] = []
+        self._watching = ExitStack()
         self._witness = Witness(cluster, self._toxics)
+        self._host = cluster.watch_host()
         self._course = Course(
             start=self._clock.now() if start is None else start, budgets=self.budgets, title=title, replay=replay
         )
@@ -111,6 +115,7 @@ class Trial:
         if self._drive and self._traffic is None:
             self._traffic = traffic_for(self._cluster, self.flips[0].link, name=self.id)
         doubts = tuple(self._steady(self._cluster)) if self._steady else self._cluster.doubts()
+        self._watching.enter_context(self._host)
         if doubts:
             self.doubt(f"the cluster was not steady before the flip: {doubts[0]}")
         try:
@@ -180,6 +185,7 @@ class Trial:
         return self.record
 
     def _close(self) -> None:
+        self._watching.close()
         if self._traffic is not None and self._given is None:
             self._traffic.close()
 
@@ -235,10 +241,10 @@ class Trial:
         took = self.noticed_after(by)
         if None in took:
             others = ", ".join(sorted({d.by for d in self._witness.detections(self._answers())})) or "nobody"
-            self._fail(f"{by} did not notice within {within_s:g} s; {others} did")
+            self._late(f"{by} did not notice within {within_s:g} s; {others} did")
         worst_s = max(seconds for seconds in took if seconds is not None)
         if worst_s > within_s:
-            self._fail(f"{by} noticed after {worst_s:.2f} s, later than {within_s:g} s")
+            self._late(f"{by} noticed after {worst_s:.2f} s, later than {within_s:g} s")
 
     def expect_contained(self) -> None:
         """No node but the receiver ever held a wrong value. Raises TrialFailed, naming those that did."""
@@ -252,7 +258,7 @@ class Trial:
         took_s = self._course.recovered_s
         if took_s is None or took_s > within_s:
             seen = "never steady again" if took_s is None else f"steady again after {took_s:.2f} s"
-            self._fail(f"{seen}, expected within {within_s:g} s")
+            self._late(f"{seen}, expected within {within_s:g} s")
 
     def expect_outcome(self, *outcomes: Outcome | str) -> None:
         """The trial, once it is over, ended in one of these outcomes. Raises TrialFailed."""
@@ -280,6 +286,12 @@ class Trial:
         if unsent:
             return f"no message came that matches {self.flips[list(self._toxics).index(unsent[0])]}"
         return "a flip was sent, and its receiver never acknowledged it"
+
+    def _late(self, text: str) -> None:
+        """A failure, unless the host stood still meanwhile: then nobody knows whose delay it was."""
+        if self._host.stalled:
+            raise InvalidTrial(self._say(f"INVALID: {stalled_for(self._host.late_s)}; {text}"), self._course.replay)
+        self._fail(text)
 
     def _fail(self, text: str) -> None:
         raise TrialFailed(self._say(text), self._course.replay)

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 
 from straybit.backends import Backend
+from straybit.observe.host import STALLED
 from straybit.outcome import Outcome
 from straybit.records import LogLine
 from straybit.result import RunResult
 from straybit.runner import RunOptions, perform
 from straybit.scenarios import Scenario
-from straybit.scenarios.scenario import STALLED, UNSTEADY
+from straybit.scenarios.scenario import UNSTEADY
 
 __all__ = ["PACES", "perform_tries", "stalled"]
 

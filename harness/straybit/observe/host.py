@@ -8,11 +8,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-__all__ = ["STALL", "HostWatch"]
+__all__ = ["STALL", "STALLED", "HostWatch", "stalled_for"]
 
 TICK_S = 0.02
 STALL = 0.6
 """Of a time-out: so late, it may have expired in vain, and what was seen is no verdict on anybody."""
+
+
+STALLED = "the host stood still"
+"""How a reason begins that blames the machine; what has it may be tried again."""
+
+
+def stalled_for(seconds: float) -> str:
+    """The reason, in words."""
+    return f"{STALLED} for {seconds:.2f} s, as long as a time-out"
 
 
 class HostWatch:

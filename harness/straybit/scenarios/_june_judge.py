@@ -10,11 +10,12 @@ import msgspec
 from straybit import records
 from straybit.clients import MODES, Reply
 from straybit.ledger_client import Stored
+from straybit.observe.host import stalled_for
 from straybit.outcome import Evidence, Outcome, by_luck, judge
 from straybit.records import Detection, Local, TrialKind, TrialPhases
 from straybit.scenarios._june_plan import Write
 from straybit.scenarios._june_seen import Seen, felt_at, identity
-from straybit.scenarios.scenario import STALLED, STORY
+from straybit.scenarios.scenario import STORY
 from straybit_faults.receipt import Receipt
 
 __all__ = ["PUBLISHED", "expectations", "false_alarms", "modes", "story", "trials"]
@@ -201,7 +202,7 @@ def _local(evidence: Evidence, noticed: Sequence[Detection]) -> Local:
 
 def _why(evidence: Evidence, seen: Seen, reply: Reply, stored: Stored | None) -> str:
     if seen.stalled:
-        return f"{STALLED} for {seen.stalled_s:.2f} s, as long as a time-out"
+        return stalled_for(seen.stalled_s)
     if not evidence.delivered:
         return "the request did not reach a storage node"
     answer = f"answered {reply.status} {reply.code}".strip()

@@ -15,13 +15,13 @@ import msgspec
 from straybit import records
 from straybit.control import ControlError
 from straybit.load import Load
-from straybit.observe import HostWatch
 from straybit.observe.alarm import gossip_alarms
+from straybit.observe.host import stalled_for
 from straybit.rollout import servers
 from straybit.run import Run
 from straybit.scenarios._july_judge import expectations, story
 from straybit.scenarios._july_plan import july_plan, owner_of
-from straybit.scenarios.scenario import STALLED, UNSTEADY, Scenario
+from straybit.scenarios.scenario import UNSTEADY, Scenario
 from straybit.trial import Trial
 from straybit_faults.flip import Flip
 
@@ -223,7 +223,7 @@ def _play(run: Run) -> None:
         july.recover(load, trial)
         july.verify(load)
     if host.stalled and july.spoiled:
-        trial.doubt(_stalled(host))
+        trial.doubt(stalled_for(host.late_s))
     run.record_samples(load.samples())
     noticed = trial.noticed_after()
     record = trial.finish(sticky=july.sticky)
@@ -237,10 +237,6 @@ def _play(run: Run) -> None:
     run.record(
         story(record, found, down=july.down, down_again=down_again, restored=july.restored and july.verified == 1)
     )
-
-
-def _stalled(host: HostWatch) -> str:
-    return f"{STALLED} for {host.late_s:.2f} s, as long as a time-out"
 
 
 JULY_2008 = Scenario(

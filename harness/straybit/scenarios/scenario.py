@@ -9,14 +9,10 @@ import msgspec
 from straybit.run import Run
 from straybit_nodes.topology import Topology
 
-__all__ = ["STALLED", "STORY", "UNSTEADY", "Scenario"]
+__all__ = ["STORY", "UNSTEADY", "Scenario"]
 
 STORY = "as published"
 """Name of the table in which a scenario holds what happened against the published story, row by row."""
-
-
-STALLED = "the host stood still"
-"""How a trial's reason begins that is INVALID because of the machine, and may be tried again."""
 
 
 UNSTEADY = "the golden run was not steady"

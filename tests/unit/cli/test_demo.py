@@ -8,12 +8,12 @@ import pytest
 
 from straybit.cli import demo, main
 from straybit.journal import Journal, read_journal
+from straybit.observe.host import STALLED
 from straybit.outcome import Outcome
 from straybit.records import Error, Expectation, RunEnded, SubRun, Table, Trial
 from straybit.report import load_result, write_reports
 from straybit.runner import started
 from straybit.scenarios import STORY
-from straybit.scenarios.scenario import STALLED
 
 
 def told(folder, options, *records, name="run"):

@@ -45,6 +45,9 @@ class FakeCluster:
     def s3(self, balancer, mode="today-default"):
         return self.driver.s3(self.endpoint(balancer), MODES[mode], 1.0, ("", ""))
 
+    def watch_host(self):
+        return self.driver.watch_host(0.3)
+
     def control(self, name):
         return name
 

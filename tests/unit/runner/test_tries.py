@@ -3,12 +3,13 @@
 import pytest
 
 from straybit.journal import Journal
+from straybit.observe.host import STALLED
 from straybit.outcome import Outcome
 from straybit.records import Error, RunEnded, Trial
 from straybit.report import load_result, write_reports
 from straybit.runner import RunOptions, started
 from straybit.scenarios import Scenario
-from straybit.scenarios.scenario import STALLED, UNSTEADY
+from straybit.scenarios.scenario import UNSTEADY
 from straybit.tries import PACES, perform_tries
 
 SCENARIO = Scenario(name="mine", title="mine", incident="", plan=lambda *_: (), play=lambda _: None)

@@ -9,13 +9,13 @@ from straybit.budgets import budgets_with
 from straybit.clients import MODES, Reply
 from straybit.ledger_client import Stored
 from straybit.observe import Observation
+from straybit.observe.host import STALLED
 from straybit.outcome import Outcome
 from straybit.records import Alarm, TrialKind
 from straybit.result import fold
 from straybit.scenarios._june_judge import expectations, false_alarms, modes, story, trials
 from straybit.scenarios._june_plan import june_plan
 from straybit.scenarios._june_seen import Answered, Seen, felt_at
-from straybit.scenarios.scenario import STALLED
 from straybit_faults.receipt import Receipt
 from straybit_faults.wire import Direction
 from straybit_nodes.topology import Topology

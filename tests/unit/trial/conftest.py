@@ -10,7 +10,7 @@ import pytest
 from straybit import trial as trial_module
 from straybit.control import Entry, Frame, Frames, Health, NodeSilentError, Originated, View
 from straybit.driver import LIVE
-from straybit.observe import Observation
+from straybit.observe import HostWatch, Observation
 from straybit_faults.client import ProxyError
 from straybit_faults.receipt import Receipt
 from straybit_nodes.topology import Topology
@@ -118,6 +118,7 @@ class FakeCluster:
         self.ended = []
         self.host = ""
         self.fronted = False
+        self.late_s = 0.0
         self.deaf = False
         self.beliefs = {}
         self.after_flow = lambda: None
@@ -138,6 +139,18 @@ class FakeCluster:
 
     def doubts(self):
         return self.doubt
+
+    def watch_host(self):
+        """A watch on a machine that stands still for `late_s`."""
+        naps = iter((self.late_s,))
+        clock = SimpleNamespace(now=0.0)
+
+        def sleep(_):
+            nap = next(naps, None)
+            clock.now += nap or 0.0
+            return nap is None
+
+        return HostWatch(0.3, sleep=sleep, clock=lambda: clock.now)
 
     def disagreements(self, names=None):
         return self.missing

@@ -100,6 +100,24 @@ def test_a_detection_by_somebody_else_is_named(cluster):
             one.expect_detected(by="gossip-crc", within_s=0.05)
 
 
+@pytest.mark.parametrize("ask", ["detected", "recovered"])
+def test_what_is_late_while_the_host_stood_still_is_no_verdict(cluster, ask):
+    """Nobody knows whose delay it was; what does not take time is a failure all the same."""
+    cluster.late_s = 1.5
+    cluster.missing = ("gossip-3's view is wrong",)
+    cluster.believe("gossip-3")
+    with trial(cluster) as one:
+        pass
+    expect = {
+        "detected": lambda: one.expect_detected(by="gossip-crc", within_s=0),
+        "recovered": lambda: one.expect_recovered(within_s=1),
+    }
+    with pytest.raises(InvalidTrial, match=r"INVALID: the host stood still for 1\.\d\d s, as long as a time-out; "):
+        expect[ask]()
+    with pytest.raises(TrialFailed, match="the damage spread to gossip-3"):
+        one.expect_contained()
+
+
 def test_a_late_detection_is_late(cluster):
     """Noticed, but after its time."""
     refuse(cluster)
