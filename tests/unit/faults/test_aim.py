@@ -404,8 +404,9 @@ def test_over_sockets_the_same_bit_is_hit(case: Any, proxy: Any, socket_link: An
     proxy.add_toxic(socket_link.name, "bitflip", aim, stream=stream, name=toxic)
     client, server = socket_link.connect()
     try:
-        up = carry(client, server, pieces[Direction.UP])
-        down = carry(server, client, pieces[Direction.DOWN])
+        with client, server:
+            up = carry(client, server, pieces[Direction.UP])
+            down = carry(server, client, pieces[Direction.DOWN])
     finally:
         proxy.remove_toxic(socket_link.name, toxic)
     expected = [(spot.fields[name][bit // 8], bit % 8)]
