@@ -51,6 +51,7 @@ def test_the_message_is_the_one_that_was_recorded(hall):
     assert trial.receipts[0].crc == message.crc
 
 
+@pytest.mark.timeout(600)  # in containers, on a busy machine
 def test_flips_end_as_in_the_simulator(hall):
     """Half undefended, stratified by field: every one of them."""
     specs = chosen(AGREED, nodes=3, seed=5)

@@ -8,9 +8,10 @@ what rots on a disk is caught by the node that reads it. Everything else is sile
 
 import pytest
 
-from straybit.clients import MODES, S3
+from straybit.clients import MODES
 from straybit.faults import BitFlip, toxic_of
 from straybit_nodes.defences import GROUPS
+from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.storage.placement import holders
 from straybit_nodes.topology import Region, Topology
 
@@ -19,6 +20,8 @@ pytestmark = [pytest.mark.alone, pytest.mark.proof]
 BUCKET = "table"
 BODY = b"a body of some bytes, one bit of which will change"
 TOPOLOGY = Topology((Region("eu", 3, 1),))
+PATIENCE = 4.0
+"""No cell is about time-outs, and a copy that was slow to come would have another one read in its place."""
 STORAGE = ("storage-1", "storage-2", "storage-3")
 NEAR, FAR = ["client:lb-1"], [f"lb-1:{node}" for node in STORAGE]
 
@@ -36,9 +39,9 @@ LOOKING = {"today-crc32", "today-sha256", "today-default"}
 
 @pytest.fixture(scope="module")
 def clusters(backend):
-    started = {
-        defended: backend.start(TOPOLOGY, defences=GROUPS["all" if defended else "none"]) for defended in (True, False)
-    }
+    rules = Rules().patient(PATIENCE)
+    groups = {True: "all", False: "none"}
+    started = {key: backend.start(TOPOLOGY, defences=GROUPS[name], rules=rules) for key, name in groups.items()}
     yield started
     for cluster in started.values():
         cluster.close()
@@ -49,7 +52,7 @@ class Cell:
 
     def __init__(self, cluster, mode, key):
         self.cluster = cluster
-        self.client = cluster.keep(f"table:{mode}", lambda: S3(cluster.endpoint("lb-1"), MODES[mode]))
+        self.client = cluster.keep(f"table:{mode}", lambda: cluster.s3("lb-1", mode))
         self.client.create_bucket(BUCKET)
         self.key = key
         self.before = {name: self.count(name) for name in ("content-checksum", "read-verify", "replica-compare")}
