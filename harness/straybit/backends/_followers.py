@@ -84,7 +84,10 @@ class EventFollower:
         self._on_end = on_end
         self._closing = False
         filters = {"label": label, "type": "container", "event": ["die", "oom"]}
-        self._stream = engine.ask(lambda api: api.events(filters=filters, decode=True), "events cannot be followed")
+        since = int(time.time()) - 1  # an engine answers first and listens to itself a moment later
+        self._stream = engine.ask(
+            lambda api: api.events(since=since, filters=filters, decode=True), "events cannot be followed"
+        )
         self._thread = threading.Thread(target=self._follow, name="straybit-engine-events", daemon=True)
         self._thread.start()
 
