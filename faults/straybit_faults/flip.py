@@ -21,8 +21,9 @@ __all__ = ["MAX_BITS", "Aim", "DataAim", "FieldAim", "Flip", "FlipIdError", "Lin
 
 SCHEMA = "1"
 MAX_BITS = 8
-MAX_DIGITS = 20
 """Three bits by request (Sangchoolie et al., TDSC 2020: more are rarely worse), eight for one set byte."""
+MAX_DIGITS = 20
+"""Of a number in a flip id: more than any 64-bit number has."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _FIELD = re.compile(r"[A-Za-z0-9._-]+")

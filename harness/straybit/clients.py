@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from straybit_nodes.gossip.rules import Rules
+
 if TYPE_CHECKING:
     from boto3.session import Session
     from mypy_boto3_s3 import S3Client
@@ -103,7 +105,7 @@ class S3:
         endpoint: str,
         mode: Mode = MODES["today-default"],
         *,
-        deadline_s: float = 1.0,
+        deadline_s: float = Rules().deadline_s,
         keys: tuple[str, str] = ("", ""),
     ) -> None:
         self.mode = mode

@@ -22,7 +22,6 @@ from straybit.observe import HostWatch
 from straybit.restore import RestoreError, Stage, restore
 from straybit.trial import Trial
 from straybit_faults.flip import Flip
-from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Kind
 
 __all__ = ["BIN_S", "Recovery", "Run", "Stored"]
@@ -41,7 +40,9 @@ SCAN_S = 5.0
 class Run:
     """One run of one scenario on one cluster.
 
-    `seed` decides everything that is drawn. `now()` and every `_s` count seconds since the run's start.
+    `seed` decides everything that is drawn. `pace` is how many times as long as usual everything takes,
+    in slow motion: a scenario waits so much longer, and loads so much less.
+    `now()` and every `_s` count seconds since the run's start.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Run:
         seed: int,
         recovery: Recovery = "staged",
         budgets: dict[str, float],
+        pace: float = 1.0,
         replay: str = "",
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -62,6 +64,7 @@ class Run:
         self.recovery = recovery
         self.budgets = budgets
         self.replay = replay
+        self.pace = pace
         self.ledger = Ledger(seed)
         self._journal = journal
         self._progress = progress
@@ -78,11 +81,6 @@ class Run:
     def watch_host(self) -> HostWatch:
         """A watch on the machine that runs all this, to be entered: what it says may spoil every verdict."""
         return self.cluster.watch_host()
-
-    @property
-    def pace(self) -> float:
-        """How many times as long as usual everything takes, in slow motion: waits are so much longer, loads less."""
-        return self.cluster.spec.rules.heartbeat_interval_s / Rules().heartbeat_interval_s
 
     @property
     def started(self) -> float:

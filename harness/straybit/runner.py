@@ -222,6 +222,7 @@ def _play(
             seed=options.seed,
             recovery=options.recovery,
             budgets=_slowed(options),
+            pace=options.pace,
             replay=replay_line(scenario.name, options),
             progress=progress,
         )

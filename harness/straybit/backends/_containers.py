@@ -103,9 +103,13 @@ class Containers:
         """Whoever died before the events were followed is found here."""
         for summary in self._engine.containers(f"{RUN}={self._run}"):
             if summary["State"] in {"exited", "dead"}:
-                name = summary["Labels"][SERVICE]
-                state = self._inspect(name)["State"]
-                self._ended(name, int(state["ExitCode"]), time.monotonic(), oom=bool(state.get("OOMKilled")))
+                self._look_whether_ended(summary["Labels"][SERVICE])
+
+    def _look_whether_ended(self, name: str) -> None:
+        """Ask about one container, where its event may not come."""
+        state = self._inspect(name)["State"]
+        if not state["Running"]:
+            self._ended(name, int(state["ExitCode"]), time.monotonic(), oom=bool(state.get("OOMKilled")))
 
     # -- what the engine tells -------------------------------------------------------------------------------------
 
@@ -283,9 +287,7 @@ class Containers:
             with self._mutex:
                 if self._changed.wait_for(lambda: self._is_gone(name) or self._lost, LOOK_S):
                     return
-            state = self._inspect(name)["State"]
-            if not state["Running"]:
-                self._ended(name, int(state["ExitCode"]), time.monotonic(), oom=bool(state.get("OOMKilled")))
+            self._look_whether_ended(name)
         if not self._is_gone(name):
             raise BackendError(f"{name} did not end within {GONE_S:g} s")
 

@@ -30,6 +30,7 @@ from functools import partial
 
 import msgspec
 
+from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.storage.agreement import conflict, contents, unlike
 from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.gathering import Gathering
@@ -62,7 +63,7 @@ class Coordinator:
         replicas: Iterable[Replica],
         *,
         compare: bool = False,
-        deadline_s: float = 1.0,
+        deadline_s: float = Rules().deadline_s,
         order: Callable[[Sequence[str]], Sequence[str]] = tuple,
         now_ns: Callable[[], int] = time.time_ns,
         on_divergence: Callable[[str, str], None] = lambda _bucket, _key: None,

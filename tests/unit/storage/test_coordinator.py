@@ -6,13 +6,15 @@ import itertools
 import pytest
 
 from straybit_nodes.storage import coordinator as module
-from straybit_nodes.storage import gathering
 from straybit_nodes.storage.coordinator import Coordinator
 from straybit_nodes.storage.errors import S3Error
 from straybit_nodes.storage.listing import Batch, Summary, parse_list
 from straybit_nodes.storage.placement import holders
 from straybit_nodes.storage.record import Record, make_stamp
 from straybit_nodes.storage.replica import ReplicaError
+
+DEADLINE_S = 0.35
+"""A replica that hangs costs a third of a second."""
 
 
 class Fake:
@@ -59,17 +61,10 @@ class Fake:
         return tuple(record for (_, key), (record, _) in self.kept.items() if not key)
 
 
-@pytest.fixture(autouse=True)
-def short_deadlines(monkeypatch):
-    """A replica that hangs costs tenths of a second."""
-    monkeypatch.setattr(gathering, "LEGS", 0.3)
-    monkeypatch.setattr(gathering, "HEDGE", 0.02)
-
-
 def region(*modes):
     fakes = [Fake(f"storage-{n}", mode) for n, mode in enumerate(modes, 1)]
     ticks = itertools.count(1)
-    return Coordinator("storage-1", fakes, now_ns=lambda: next(ticks)), fakes
+    return Coordinator("storage-1", fakes, deadline_s=DEADLINE_S, now_ns=lambda: next(ticks)), fakes
 
 
 def record(stamp, key="k", *, deleted=False):
