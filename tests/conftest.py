@@ -1,20 +1,31 @@
-"""What all tests need: Ctrl-C that works, and an engine; without one its tests are skipped loudly, or failed."""
+"""What all tests need: Ctrl-C that works, a watch on the machine, and an engine or a loud word that there is none."""
 
 import os
 import signal
 
+import psutil
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 from straybit.backends import BackendError
 from straybit.backends._engine import compose_version, find_engine
 from straybit.backends._images import require_images
+from straybit.observe.host import HostWatch
 
 REQUIRED = "STRAYBIT_REQUIRE_DOCKER"
 """Set by `make test-docker` and CI: there a missing engine is a failure, and no skip."""
 
 settings.register_profile("straybit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("straybit")  # tests do not time: on a busy machine a slow example is no fault
+
+LATE_S = 0.2
+"""A thread that wakes so late is on a machine that left it standing."""
+STOLEN = 0.05
+"""Of all processors' time, taken by other machines of the same host while a test ran."""
+AT_MOST = 5
+"""So many failures of one process may be the machine's; more are no accident."""
+AGAIN = "tried again"
 
 _WHY: pytest.StashKey[str] = pytest.StashKey()
 
@@ -33,10 +44,51 @@ def _why_not() -> str:
     return ""
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Whoever starts the tests in the background has them ignore Ctrl-C, and children would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(Machine())
+
+
+class Machine:
+    """What was taken from a test while it ran: under theft a failure says nothing about the code, so it is tried again.
+
+    Once, in sight (the summary lists each with its first failure), and only then: any other failure stands.
+    """
+
+    def __init__(self):
+        self.left = AT_MOST
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item, nextitem):
+        """As pytest's own, with a watch."""
+        where = {"nodeid": item.nodeid, "location": item.location}
+        item.ihook.pytest_runtest_logstart(**where)
+        before = psutil.cpu_times()
+        with HostWatch(LATE_S) as watch:
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        failed = [report for report in reports if report.failed]
+        if failed and self.left and (why := taken(before, psutil.cpu_times(), watch.late_s)):
+            self.left -= 1
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+            crash = getattr(failed[0].longrepr, "reprcrash", None)
+            first = str(crash.message if crash else failed[0].longrepr).strip().partition("\n")[0]
+            for report in reports:
+                report.user_properties.append((AGAIN, f"{why}; {first}"))
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(**where)
+        return True
+
+
+def taken(before, after, late_s):
+    """What the machine withheld between two readings of its processors' times; empty when nothing to speak of."""
+    spent = sum(after[:8]) - sum(before[:8])  # those behind are parts of these
+    stolen = (getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / spent if spent else 0.0
+    if stolen <= STOLEN and late_s <= LATE_S:
+        return ""
+    return f"{stolen:.0%} of the processors were taken away, a thread woke {late_s:.2f} s late"
 
 
 def pytest_collection_finish(session):
@@ -52,7 +104,17 @@ def pytest_report_collectionfinish(config, items):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """The same at the end, where a green run would hide it."""
+    """What a green run would hide: tests that were tried again, and those of containers that did not run."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    again = {
+        report.nodeid: dict(report.user_properties)[AGAIN]
+        for report in reports
+        if AGAIN in dict(report.user_properties)
+    }
+    if again:
+        terminalreporter.section(f"{AGAIN}, since the machine may have failed them", yellow=True)
+        for nodeid, why in again.items():
+            terminalreporter.write_line(f"{nodeid}: {why}")
     why = config.stash.get(_WHY, "")
     if why:
         terminalreporter.section("tests of containers did not run", red=True)

@@ -22,10 +22,9 @@ pytestmark = pytest.mark.proof
 COMMAND = [sys.executable, "-c", "from straybit.cli import main; main()"]
 
 
-@pytest.fixture(scope="module")
-def straybit(tmp_path_factory):
-    """Run a command in a folder of the module's own; whatever cluster is left in it is ended."""
-    home = tmp_path_factory.mktemp("home")
+@contextlib.contextmanager
+def commands_in(home):
+    """What runs a command in this folder; whatever cluster is left in it is ended."""
 
     def run(*args, code=0):
         done = subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=120, check=False, cwd=home)
@@ -33,9 +32,21 @@ def straybit(tmp_path_factory):
         return done.stdout or done.stderr
 
     run.home = home
-    yield run
-    with contextlib.suppress(NoClusterError):
-        end(home / "straybit-out" / "cluster")
+    run.folder = home / "straybit-out" / "cluster"
+    try:
+        yield run
+    finally:
+        with contextlib.suppress(NoClusterError):
+            end(run.folder)
+
+
+@pytest.fixture(scope="module")
+def straybit(tmp_path_factory):
+    """Commands in a folder of the module's own, where a cluster may run already."""
+    home = tmp_path_factory.mktemp("home")
+
+    with commands_in(home) as run:
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +57,15 @@ def up(straybit):
 
 @pytest.fixture(scope="module")
 def folder(straybit):
-    return straybit.home / "straybit-out" / "cluster"
+    return straybit.folder
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Commands in a folder of the test's own, for what ends its cluster."""
+    with commands_in(tmp_path) as run:
+        run("cluster", "up", "--json")
+        yield run
 
 
 def test_a_client_can_use_what_up_says(up):
@@ -138,8 +157,9 @@ def test_a_gate_that_does_not_open_is_exit_1(straybit, up):
     straybit("restore")
 
 
-def test_down_ends_everything(straybit, up, folder):
+def test_down_ends_everything(alone):
     """Keeper, services and data are gone; the logs stay; what is not there any more is said with exit 2."""
+    straybit, folder = alone, alone.folder
     keeper = psutil.Process(read_card(folder).pid)
     family = [keeper, *keeper.children(recursive=True)]
     assert len(family) > 20
@@ -151,10 +171,10 @@ def test_down_ends_everything(straybit, up, folder):
     assert "there is no cluster" in straybit("cluster", "down", code=2)
 
 
-def test_a_keeper_that_was_killed_leaves_nothing(straybit, folder):
+def test_a_keeper_that_was_killed_leaves_nothing(alone):
     """SIGKILL of the keeper ends every service; status and down say that the cluster is gone, and down forgets it."""
-    straybit("cluster", "up", "--json")
-    keeper = psutil.Process(read_card(folder).pid)
+    straybit = alone
+    keeper = psutil.Process(read_card(alone.folder).pid)
     family = keeper.children(recursive=True)
     os.kill(keeper.pid, signal.SIGKILL)
     assert psutil.wait_procs(family, timeout=10)[1] == []
