@@ -15,6 +15,9 @@ from straybit_faults.flip import Flip
 
 __all__ = ["Course", "recorded"]
 
+_SERVED = {"wrong": "was answered with other bytes than were written", "lost": "was answered as if it were not there"}
+"""What a client was given in vain, in words, by the ledger's verdict on it."""
+
 
 class Course(msgspec.Struct, kw_only=True):
     """How a trial went, beside what its witness saw; times are monotonic seconds.
@@ -49,7 +52,7 @@ def recorded(
         kind=TrialKind.CONTROL if all(flip.control for flip in flips) else TrialKind.FAULT,
         title=course.title,
         outcome=outcome,
-        why=_why(course, witness, evidence, outcome),
+        why=_why(course, witness, evidence, answers, outcome),
         flips=tuple(str(flip) for flip in flips),
         at_s=None if witness.sent is None else round(witness.sent - course.start, 6),
         receipts=tuple(_receipts(course, witness)),
@@ -76,7 +79,7 @@ def _evidence(course: Course, witness: Witness, answers: Sequence[Answer], detec
         host_ok=not witness.host_troubles(),
         spread=len(witness.reached()),
         adopted=witness.adopted(),
-        served=any(a.verdict in {"wrong", "lost"} and not a.reply.noticed_by for a in answers),
+        served=any(a.verdict in _SERVED and not a.reply.noticed_by for a in answers),
         detected_by=tuple(sorted({d.by for d in detections})),
         crashed=witness.crashed(),
         hung=bool(course.hung),
@@ -85,11 +88,14 @@ def _evidence(course: Course, witness: Witness, answers: Sequence[Answer], detec
     )
 
 
-def _why(course: Course, witness: Witness, evidence: Evidence, outcome: Outcome) -> str:
+def _why(course: Course, witness: Witness, evidence: Evidence, answers: Sequence[Answer], outcome: Outcome) -> str:
     if outcome is Outcome.INVALID:
         return "; ".join(witness.host_troubles()) or course.doubt or "the flip was not delivered"
     if witness.wrong:
         return witness.example()
+    if evidence.served:
+        answer = next(a for a in answers if a.verdict in _SERVED and not a.reply.noticed_by)
+        return f"{answer.identity} {_SERVED[answer.verdict]}"
     if evidence.crashed or course.hung:
         return f"ended: {', '.join(evidence.crashed) or 'none'}; silent: {', '.join(course.hung) or 'none'}"
     if evidence.degraded or not evidence.recovered:

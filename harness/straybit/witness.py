@@ -37,10 +37,17 @@ class Witness:
         self._mark = cluster.observers.mark()
         self._exits = len(cluster.exits())
         self._members = {s.name: s.member for s in cluster.topology.services()}
+        self._wires = dict(self._carried())
         self._frames = {name: self._next_frame(name) for name in self._possible_receivers()}
         self.receipts: tuple[Receipt, ...] = ()
         self.felt: dict[int, float] = {}
         self.wrong: set[Wrong] = set()
+
+    def _carried(self) -> Iterator[tuple[str, str]]:
+        """What each link of a toxic carries."""
+        for link in {toxic.link for toxic in self._toxics.values()}:
+            specs = self._cluster.topology.links(link.partition(":")[0])
+            yield from ((spec.name, spec.wire) for spec in specs if spec.name == link)
 
     # -- the proxy's word ----------------------------------------------------------------------------------
 
@@ -87,14 +94,22 @@ class Witness:
 
     def _felt_at(self, receipt: Receipt) -> float | None:
         name = _receiver(receipt)
-        if receipt.crc is None:
+        if self._in_request(receipt):
             lines = self._cluster.observers.seen("request", since=self._mark)
             return next((o.t for o in lines if _identity(o) == receipt.identity and o.t >= (receipt.sent or 0.0)), None)
         try:
-            frame = felt(self._cluster.control(name), receipt.crc, self._frames.get(name, 0))
+            frame = felt(self._cluster.control(name), receipt.crc or 0, self._frames.get(name, 0))
         except ControlError:
             return None
         return frame.t if frame else None
+
+    def _in_request(self, receipt: Receipt) -> bool:
+        """Logs name a request or its reply by method and target; any other message by its checksum."""
+        return receipt.crc is None or self._wires.get(receipt.proxy) == "http1"
+
+    def _key(self, receipt: Receipt) -> str:
+        """How whoever notices this message names it."""
+        return str(receipt.identity) if self._in_request(receipt) else f"crc {receipt.crc:08x}"
 
     def receivers(self) -> frozenset[str]:
         """Services of the servers that a flipped message went to: the receiver and whoever is beside it."""
@@ -123,10 +138,10 @@ class Witness:
     def noticed_after(self, by: str | None = None) -> tuple[float | None, ...]:
         """For each receipt, seconds from sent to its first detection (by the defence `by`); None: nobody noticed."""
         found = [d for d in self.detections() if by in (None, d.by)]
-        return tuple(_first(found, receipt) for receipt in self.receipts)
+        return tuple(_first(found, self._key(receipt), receipt.sent) for receipt in self.receipts)
 
     def _detections(self, answers: Iterable[Answer]) -> Iterator[Detection]:
-        keys = {_key(receipt) for receipt in self.receipts}
+        keys = {self._key(receipt) for receipt in self.receipts}
         for line in self._cluster.observers.seen(since=self._mark):
             if (key := _noticed(line)) is not None and key in keys:
                 by = "parse" if line.kind == "parse-error" else str(line.fields["defence"])
@@ -183,9 +198,10 @@ def _receiver(receipt: Receipt) -> str:
     return callee if receipt.direction == Direction.UP else caller
 
 
-def _first(detections: Iterable[Detection], receipt: Receipt) -> float | None:
-    times = [d.at_s for d in detections if d.detail == _key(receipt) and d.at_s is not None]
-    return min(times) - receipt.sent if times and receipt.sent is not None else None
+def _first(detections: Iterable[Detection], key: str, sent: float | None) -> float | None:
+    """Seconds from `sent` to the first of those that name this."""
+    times = [d.at_s for d in detections if d.detail == key and d.at_s is not None]
+    return min(times) - sent if times and sent is not None else None
 
 
 def _identity(line: Observation) -> str:
@@ -197,7 +213,3 @@ def _noticed(line: Observation) -> str | None:
     if line.kind not in {"refused", "parse-error"}:
         return None
     return f"crc {line.fields['crc']:08x}" if "crc" in line.fields else _identity(line)
-
-
-def _key(receipt: Receipt) -> str:
-    return f"crc {receipt.crc:08x}" if receipt.crc is not None else str(receipt.identity)

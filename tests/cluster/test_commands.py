@@ -134,6 +134,7 @@ def fails(run):
 """
 
 
+@pytest.mark.alone  # it looks at all processes and ports there are
 def test_a_failed_run_leaves_nothing_but_its_folder(tmp_path, until):
     """After exit 1 no process, no listening socket and no temporary folder of ours is left."""
     before = processes().keys()
@@ -164,6 +165,7 @@ def test_a_failed_run_leaves_nothing_but_its_folder(tmp_path, until):
     assert left == {"journal.ndjson", "result.json", "report.html", "summary.md", "junit.xml", "logs"}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("phase", ["steady state", "flips"])
 def test_control_c_leaves_nothing_but_a_report(tmp_path, phase):
     """Interrupted in the middle, a run takes everything down, says so in one line, and has no verdict."""

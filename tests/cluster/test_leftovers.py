@@ -65,6 +65,7 @@ def left(processes):
     return alive
 
 
+@pytest.mark.alone  # a port that is free again may be another test's a moment later
 @pytest.mark.parametrize(
     ("ending", "act", "said"),
     [

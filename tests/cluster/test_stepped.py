@@ -1,15 +1,19 @@
-"""Stepped trials on real processes: cleared between trials, proved clean, and ending as the simulator says."""
+"""A campaign's trials on real nodes: stepped ones end as the simulator says, those in requests as clients see them."""
+
+import itertools
 
 import pytest
 
 from straybit.campaign.agree import agreement, chosen
 from straybit.campaign.cluster_stage import ClusterStage
 from straybit.campaign.record import record_message
-from straybit.campaign.spec import STEPPED, Aimed, Setup, TrialSpec
+from straybit.campaign.served import PATIENCE, Served
+from straybit.campaign.spec import SERVED, STEPPED, Aimed, Setup, TrialSpec
 from straybit.campaign.stages import recorder
-from straybit.campaign.stepped import rehearse, run_trial, run_tries
+from straybit.campaign.stepped import TRIES, rehearse, run_trial, run_tries
 from straybit.faults import BitFlip
 from straybit.sim.stage import SimStage
+from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
 pytestmark = pytest.mark.proof
@@ -91,3 +95,48 @@ def test_the_script_brings_everybody_to_the_same_view(hall):
         "gossip-3": 5,
     }
     assert stage.silent() == stage.exits() == ()
+
+
+@pytest.fixture(scope="module")
+def clients(backend):
+    """Plays a flip in what clients write and read, on a cluster for each set of defences."""
+    clusters = {}
+    numbers = itertools.count()
+
+    def play(flip, *defences):
+        if defences not in clusters:
+            rules = Rules().patient(PATIENCE)
+            clusters[defences] = Served(lambda: backend.start(SERVED, defences=defences, rules=rules))
+        return clusters[defences].tries(
+            TrialSpec(id=f"a-{next(numbers)}", flips=(flip,), setup=Setup(defences=defences))
+        )
+
+    yield play
+    for cluster in clusters.values():
+        cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("flip", "defences", "outcome", "why"),
+    [
+        ("1/lb-1:storage-1/up/request/0/body/9", (), "SILENT", "was answered with other bytes than were written"),
+        ("1/lb-1:storage-1/up/request/0/body/9", ("content-checksum",), "DETECTED", "noticed by content-checksum"),
+        ("1/lb-1:storage-2/down/reply/1/body/9", (), "SILENT", "was answered with other bytes than were written"),
+        ("1/lb-1:storage-1/up/request/0/target/161", (), "SILENT", "was answered as if it were not there"),
+        ("1/lb-1:storage-1/up/request/0/body/9/control", (), "MASKED", "nobody noticed, nothing differs"),
+    ],
+)
+def test_a_flip_in_a_request_ends_as_it_must(clients, flip, defences, outcome, why):
+    """A write, or the read of it, with one bit another: what the client gets, and who noticed."""
+    (trial,) = clients(flip, *defences)
+    assert str(trial.outcome) == outcome, trial.why
+    assert why in trial.why
+    assert trial.phases.felt_s is not None or "target" in flip
+    assert "--servers 3 3 --balancers 1 1" in trial.replay
+
+
+def test_a_field_that_never_came_is_invalid_after_all_tries(clients):
+    """No outcome is made up for it."""
+    tries = clients("1/lb-1:storage-1/up/request/0/header.nobody-sends-it/0")
+    assert [str(trial.outcome) for trial in tries] == ["INVALID"] * TRIES
+    assert "no message came that matches" in tries[-1].why

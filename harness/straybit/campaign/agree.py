@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from random import Random
 
 import msgspec
 
@@ -16,7 +17,7 @@ from straybit.records import Trial
 from straybit.stats import wilson
 from straybit_nodes.defences import GROUPS
 
-__all__ = ["MIX", "SAME_OUTCOME_MAX", "Agreement", "Differing", "Group", "Row", "agreement", "chosen"]
+__all__ = ["MIX", "SAME_OUTCOME_MAX", "SERVED_MIX", "Agreement", "Differing", "Group", "Row", "agreement", "chosen"]
 
 SAME_OUTCOME_MAX = 0.6
 """Of the flips that may end alike: more, and agreeing would prove little."""
@@ -42,21 +43,48 @@ MIX = (
 """Half without defences, the rest with those of 2008 or all; repaired flips get past checksums, so outcomes vary."""
 
 
-def chosen(size: int, *, nodes: int, seed: int) -> tuple[TrialSpec, ...]:
+_WRITE = {"method": 24, "target": 200, "header.x-amz-checksum-crc32": 64, "body": 4096}
+_READ = {"status": 24, "header.etag": 272, "body": 4096}
+SERVED_MIX = tuple(
+    (f"1/{message}/{field}", bits, GROUPS[defended])
+    for message, fields in (("lb-1:storage-1/up/request/0", _WRITE), ("lb-1:storage-2/down/reply/1", _READ))
+    for field, bits in fields.items()
+    for defended in ("none", "all")
+)
+"""Flips in what clients write and read, framing left out: a flip id up to its bit, how many bits there are, defences.
+
+A write on its way to its coordinator, and the coordinator's answer to the read that follows.
+"""
+
+
+def chosen(size: int, *, nodes: int, seed: int, served: bool = False) -> tuple[TrialSpec, ...]:
     """So many flips over `MIX`, each part stratified by field; their ids are `a-0`, `a-1`, ...
 
+    With `served`, half of them are over `SERVED_MIX` instead.
     Raises ValueError for fewer than there are groups, StageError.
     """
-    if size < len(MIX):
+    gossip = size - size // 2 if served else size
+    if gossip < len(MIX):
         raise ValueError(f"a sample of {size} cannot cover {len(MIX)} groups of flips; take more")
+    flips = [*_gossip(gossip, nodes, seed), *_served(size - gossip, nodes, seed)]
+    return tuple(TrialSpec(id=f"a-{n}", flips=(flip,), setup=setup) for n, (flip, setup) in enumerate(flips))
+
+
+def _served(size: int, nodes: int, seed: int) -> Iterator[tuple[str, Setup]]:
+    """Field by field in turn, each without and with defences; bits drawn by the seed."""
+    rng = Random(f"{seed}/served")
+    for number in range(size):
+        aim, bits, defences = SERVED_MIX[number % len(SERVED_MIX)]
+        yield f"{aim}/{rng.randrange(bits)}", Setup(nodes=nodes, defences=tuple(sorted(defences)), seed=seed)
+
+
+def _gossip(size: int, nodes: int, seed: int) -> Iterator[tuple[str, Setup]]:
     sizes = allocate({str(number): round(1_000_000 * group.share) for number, group in enumerate(MIX)}, size)
-    flips: list[tuple[str, Setup]] = []
     for number, group in enumerate(MIX):
         setup = Setup(nodes=nodes, defences=tuple(sorted(group.defences)), seed=seed)
         message = record_message(Aimed.parse(group.aimed), setup, recorder(setup))
         plan = sample(message, setup, Margin(), repair=group.repair, size=sizes[str(number)])
-        flips += [(flip, setup) for flip in _without_controls(plan)[: sizes[str(number)]]]
-    return tuple(TrialSpec(id=f"a-{n}", flips=(flip,), setup=setup) for n, (flip, setup) in enumerate(flips))
+        yield from ((flip, setup) for flip in _without_controls(plan)[: sizes[str(number)]])
 
 
 def _without_controls(plan: Plan) -> list[str]:

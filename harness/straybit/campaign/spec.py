@@ -1,4 +1,4 @@
-"""What one stepped trial is told: everything that decides its outcome, small enough to send to another machine."""
+"""What one trial is told: everything that decides its outcome, small enough to send to another machine."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from collections.abc import Iterable
 import msgspec
 
 from straybit.again import defences_word
-from straybit_faults.flip import Flip, Link
+from straybit.faults import check_link
+from straybit_faults.flip import Flip, FlipIdError, Link
 from straybit_faults.wire import Direction
 from straybit_nodes.gossip.rules import Rules
+from straybit_nodes.topology import Topology
 
-__all__ = ["MAX_NODES", "STEPPED", "Aimed", "Setup", "TrialSpec", "setup_word", "stepped_again"]
+__all__ = ["MAX_NODES", "SERVED", "STEPPED", "Aimed", "Setup", "TrialSpec", "is_served", "setup_word", "stepped_again"]
 
 STEPPED = Rules(connect_timeout_s=0.25, tell_count=0, verify_retries=0)
 """Rules of stepped trials: nothing happens between two steps, so their order is all that decides.
 
 Rumours and retries would start by timers; what they do to a cluster is a scenario's business, not a census's.
 """
+SERVED = Topology.sized(eu=(3, 1), us=(3, 1))
+"""Where flips in requests are tried: the smallest cluster that replicates in both regions."""
 MAX_NODES = 1000
 
 
@@ -46,6 +50,14 @@ class TrialSpec(msgspec.Struct, frozen=True, kw_only=True):
     def parsed(self) -> tuple[Flip, ...]:
         """The flips. Raises FlipIdError."""
         return tuple(map(Flip.parse, self.flips))
+
+
+def is_served(spec: TrialSpec) -> bool:
+    """Whether its flips are in requests or replies, which gossip nodes alone do not have."""
+    try:
+        return all(check_link(flip.link, SERVED).wire == "http1" for flip in spec.parsed())
+    except FlipIdError:
+        return False
 
 
 class Aimed(msgspec.Struct, frozen=True):

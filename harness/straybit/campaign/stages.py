@@ -1,14 +1,20 @@
-"""The stages there are: the simulator's own, and one over the control ports of each backend that runs clusters."""
+"""Where trials are played: stages, one kind per backend; flips in requests on a cluster with storage."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from straybit.backends.choose import BACKENDS
-from straybit.campaign.spec import STEPPED, Setup
+from straybit.campaign.spec import STEPPED, Setup, TrialSpec, is_served
 from straybit.campaign.stage import Recorder, Stage, StageError
+from straybit.campaign.stepped import run_tries
+from straybit.records import Trial
+
+if TYPE_CHECKING:
+    from straybit.campaign.served import Served
 
 __all__ = ["STAGES", "Hall", "open_stage", "recorder"]
 
@@ -53,11 +59,26 @@ def _sim_stage(setup: Setup, *, record: bool) -> Recorder:
 
 
 class Hall:
-    """The stages that this process holds open, one per backend and setup; trials take turns on them."""
+    """The stages and clusters that this process holds open, one per backend and setup; trials take turns on them."""
 
     def __init__(self) -> None:
         self._taken = ExitStack()
         self._stages: dict[tuple[str, Setup], Stage] = {}
+        self._served: dict[tuple[str, Setup], Served] = {}
+
+    def tries(self, backend: str, spec: TrialSpec) -> tuple[Trial, ...]:
+        """Play a trial where it belongs, and again where the host failed it; the last try counts.
+
+        Raises FlipIdError, StageError, BackendError.
+        """
+        if not is_served(spec):
+            return run_tries(spec, self.stage(backend, spec.setup))
+        key = (backend, spec.setup)
+        if key not in self._served:
+            if backend not in BACKENDS:
+                raise StageError(f"no trial over a storage link runs on {backend!r}; choose from {', '.join(BACKENDS)}")
+            self._served[key] = import_module("straybit.campaign.served").start(backend, spec.setup, self._taken)
+        return self._served[key].tries(spec)
 
     def stage(self, backend: str, setup: Setup) -> Stage:
         """The stage for that setup, opened when it is first asked for. Raises as `open_stage` does."""
@@ -69,4 +90,5 @@ class Hall:
     def close(self) -> None:
         """Take every stage down."""
         self._stages.clear()
+        self._served.clear()
         self._taken.close()

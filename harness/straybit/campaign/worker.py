@@ -12,7 +12,6 @@ import msgspec
 
 from straybit.campaign.spec import TrialSpec
 from straybit.campaign.stages import Hall
-from straybit.campaign.stepped import run_tries
 from straybit.records import Trial
 
 __all__ = ["Done", "close_hall", "play", "this_version"]
@@ -38,14 +37,14 @@ class Done(msgspec.Struct, frozen=True):
 
 
 def play(backend: str, spec: TrialSpec) -> Done:
-    """Play one trial here, on a stage that stays open for the next one.
+    """Play one trial here, on a stage or cluster that stays open for the next one.
 
     `cpu_s` is this process's own: what the nodes of a cluster cost is not in it.
     Raises FlipIdError, StageError and BackendError.
     """
     with _TURN:
         began, cpu = time.monotonic(), time.process_time()
-        tries = run_tries(spec, _HALL.stage(backend, spec.setup))
+        tries = _HALL.tries(backend, spec)
         return Done(tries, time.monotonic() - began, time.process_time() - cpu, os.getpid())
 
 

@@ -61,12 +61,13 @@ def command(
     """Play the same flips on each backend and say where they end alike.
 
     Half of them run without defences, all are stratified by field, and each backend keeps a journal of its own.
+    Where the simulator is not among the backends, half of them are in requests and replies of a small cluster.
 
     Exits 1 when fewer agree than --at-least, 2 when more than 1 % were INVALID or one outcome has more than 60 %.
     """
     folder = fresh_folder(out, run_id("agree", seed, *backends))
     with one_line():
-        specs = chosen(size, nodes=nodes, seed=seed)
+        specs = chosen(size, nodes=nodes, seed=seed, served="sim" not in backends)
         played: dict[str, dict[str, Trial]] = {}
         for name, backend in _columns(backends, times):
             with lanes_of(lanes, None) as executor:

@@ -75,10 +75,10 @@ def test_a_proxy_comes_and_goes(api: Any) -> None:
 
 def test_proxies_are_listed_by_name(api: Any) -> None:
     """Keys are sorted."""
-    for name in ("t-c", "t-a", "t-b"):
+    for name in ("t-by-c", "t-by-a", "t-by-b"):
         api.call("POST", "/proxies", proxy_of(name))
-    names = [name for name in api.call("GET", "/proxies").json if name.startswith("t-")]
-    assert names == ["t-a", "t-b", "t-c"]
+    names = [name for name in api.call("GET", "/proxies").json if name.startswith("t-by-")]
+    assert names == ["t-by-a", "t-by-b", "t-by-c"]
 
 
 def test_localhost_is_answered_as_an_address(api: Any) -> None:

@@ -81,13 +81,13 @@ def test_datagrams_pass_both_ways_with_their_borders(udp: UdpLink) -> None:
 
 def test_a_flip_hits_the_datagram_it_is_aimed_at(udp: UdpLink) -> None:
     """By ordinal and bit, with a receipt that becomes delivered."""
-    udp.proxy.add_toxic(udp.name, "bitflip", {**ALL, "field": "payload", "ordinal": 1, "bit": 8})
+    udp.proxy.add_toxic(udp.name, "bitflip", {**ALL, "field": "payload", "ordinal": 1, "bit": 8}, name="aimed")
     client = udp.client()
     for text in (b"aaa", b"bbb", b"ccc"):
         client.send(text)
     assert received(udp.far, 3) == [b"aaa", b"bcb", b"ccc"]
     deadline = time.monotonic() + 2
-    while (receipt := udp.proxy.receipts(udp.name)[0]).delivered is None:
+    while (receipt := udp.proxy.receipts(udp.name, toxic="aimed")[0]).delivered is None:
         assert time.monotonic() < deadline
     assert receipt.flip == f"1/{udp.name}/up/datagram/1/payload/8"
 
