@@ -17,7 +17,9 @@ REQUIRED = "STRAYBIT_REQUIRE_DOCKER"
 """Set by `make test-docker` and CI: there a missing engine is a failure, and no skip."""
 
 settings.register_profile("straybit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("straybit")  # tests do not time: on a busy machine a slow example is no fault
+settings.register_profile("few", settings.get_profile("straybit"), max_examples=20)
+# tests do not time: on a busy machine a slow example is no fault
+settings.load_profile(os.environ.get("STRAYBIT_PROPERTIES", "straybit"))
 
 LATE_S = 0.2
 """A thread that wakes so late is on a machine that left it standing."""
@@ -89,6 +91,14 @@ def taken(before, after, late_s):
     if stolen <= STOLEN and late_s <= LATE_S:
         return ""
     return f"{stolen:.0%} of the processors were taken away, a thread woke {late_s:.2f} s late"
+
+
+@pytest.hookimpl(tryfirst=True)  # before markers are looked at
+def pytest_collection_modifyitems(items):
+    """What starts containers by the dozen is left to the proofs."""
+    for item in items:
+        if item.get_closest_marker("docker") and item.get_closest_marker("long_in_containers"):
+            item.add_marker("proof")
 
 
 def pytest_collection_finish(session):

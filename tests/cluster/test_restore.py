@@ -32,6 +32,7 @@ def test_no_recovery_does_nothing(gossip):
     assert [gossip.pid(s.name) for s in gossip.services()] == pids
 
 
+@pytest.mark.long_in_containers
 def test_rolling_restart_restarts_everyone(cluster):
     """A rolling restart replaces every process, one server after another, and the cluster is steady afterwards."""
     services = [s.name for s in cluster.services()]
@@ -72,6 +73,7 @@ def test_node_that_keeps_its_state_is_caught_at_the_gate(cluster):
     assert cluster.prove_clean()
 
 
+@pytest.mark.long_in_containers
 def test_killed_node_comes_back_with_a_staged_restore(backend):
     """A node that is dead when the restore begins is started first, so that nobody stays behind."""
     with backend.start(Topology.gossip_only(3)) as cluster:

@@ -33,6 +33,7 @@ def test_every_link_has_a_proxy(cluster):
     assert set(cluster.proxy.proxies()) == {link.name for link in cluster.topology.links()}
 
 
+@pytest.mark.long_in_containers
 def test_stepped_cluster_agrees_without_timers(backend):
     """A cluster whose timers are off still knows all members, and is silent from then on."""
     with backend.start(GOSSIP, ticks=False) as cluster:
@@ -43,6 +44,7 @@ def test_stepped_cluster_agrees_without_timers(backend):
         assert {frame.sender for frame in frames} == {"gossip-2"}
 
 
+@pytest.mark.long_in_containers
 def test_two_clusters_live_side_by_side(backend):
     """Clusters of one backend share nothing: closing one leaves the other clean."""
     with backend.start(GOSSIP) as first:
@@ -51,6 +53,7 @@ def test_two_clusters_live_side_by_side(backend):
         assert first.prove_clean()
 
 
+@pytest.mark.long_in_containers
 def test_temporary_folder_is_removed(backend):
     """Without a folder of the user's everything is temporary, and gone when the cluster is closed."""
     cluster = backend.start(GOSSIP)

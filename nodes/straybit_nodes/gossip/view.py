@@ -87,11 +87,14 @@ class View:
         """Entries that changed after `mark`, the latest first; None when it is no mark of this memory."""
         if not same_memory(mark, self.mark) or mark > self.mark:
             return None
+        entries = self.entries
+        if self.mark - mark > len(entries):  # long ago: nearly all of them, so that stopping early is worth nothing
+            return [entries[owner] for owner, at in reversed(self._changed.items()) if at > mark]
         found = []
         for owner, at in reversed(self._changed.items()):
             if at <= mark:
                 break
-            found.append(self.entries[owner])
+            found.append(entries[owner])
         return found
 
     def pick(self, owners: Iterable[str], own: str) -> tuple[Entry, ...]:

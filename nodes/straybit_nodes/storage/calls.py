@@ -16,13 +16,14 @@ XML = {"Content-Type": "application/xml"}
 class Call(msgspec.Struct, frozen=True):
     """A request whose body was received and verified; `headers` are looked up by names in lower case.
 
-    `checksums` are those of the body that its client announced, `{algorithm: base64}`.
+    `checksums` are those of the body that its client announced, `{algorithm: base64}`; `md5` is its MD5 in hex.
     """
 
     request: S3Request
     headers: Mapping[str, str]
     body: bytes = b""
     checksums: dict[str, str] = {}
+    md5: str = ""
 
     @property
     def bucket(self) -> str:

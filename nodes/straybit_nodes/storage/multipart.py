@@ -70,9 +70,7 @@ class UploadService:
         begun = await self._need(call)
         if COPY_SOURCE in call.headers:
             return await self._copy_part(call, begun, number)
-        record = Record(
-            bucket="", key="", stamp="", size=len(call.body), etag=md5_hex(call.body), checksums=call.checksums
-        )
+        record = Record(bucket="", key="", stamp="", size=len(call.body), etag=call.md5, checksums=call.checksums)
         await self._put(call, upload, number, record, call.body)
         return Answer(200, {"ETag": f'"{record.etag}"', **_plain_checksums(record)})
 

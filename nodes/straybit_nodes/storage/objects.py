@@ -38,7 +38,7 @@ class ObjectService:
         kept = stored_headers(call.headers)
         await self._coordinator.need_bucket(call.bucket)
         await self._check_write(call)
-        record = await self._write(call, call.body, kept, call.checksums)
+        record = await self._write(call, call.body, call.md5, kept, call.checksums)
         return Answer(200, {"ETag": f'"{record.etag}"', **checksum_headers(record)})
 
     async def get(self, call: Call) -> Answer:
@@ -99,16 +99,19 @@ class ObjectService:
         asked = asked_algorithm(call.headers)
         algorithms = [asked] if asked else list(source.checksums)
         checksums = {name: compute(name, data) for name in algorithms}
-        record = await self._write(call, data, source.headers if directive == "COPY" else kept, checksums)
+        headers = source.headers if directive == "COPY" else kept
+        record = await self._write(call, data, md5_hex(data), headers, checksums)
         return Answer(200, XML, copy_xml("CopyObjectResult", record))
 
-    async def _write(self, call: Call, data: bytes, headers: dict[str, str], checksums: dict[str, str]) -> Record:
+    async def _write(
+        self, call: Call, data: bytes, etag: str, headers: dict[str, str], checksums: dict[str, str]
+    ) -> Record:
         record = Record(
             bucket=call.bucket,
             key=call.key,
             stamp=await self._coordinator.stamp(call.bucket, call.key),
             size=len(data),
-            etag=md5_hex(data),
+            etag=etag,
             headers=headers,
             checksums=checksums,
         )
