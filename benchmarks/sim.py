@@ -32,8 +32,11 @@ from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
 MESSAGE = Aimed("gossip-1:gossip-2", Direction.UP, "state")
-WIDE = Rules(heartbeat_interval_s=2.0, gossip_interval_s=0.2)
-"""For a thousand nodes, within the ranges over which July collapses: each heartbeat is a million merges."""
+WIDE = Rules(heartbeat_interval_s=2.0, gossip_interval_s=0.2, tell_count=4, verify_retries=2)
+"""For a thousand nodes, within the ranges over which July collapses: each heartbeat is a million merges.
+
+Rarer heartbeats reopen fewer cases, so that each failure is told to more and verified more often.
+"""
 DOWN, UP = 0.05, 0.95
 LOOK_S = 1.0
 PATIENCE_S = 20.0
