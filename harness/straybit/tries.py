@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from straybit.backends import Backend
+from straybit.backends import DISAGREED, Backend
 from straybit.observe.host import STALLED
 from straybit.outcome import Outcome
 from straybit.records import LogLine
@@ -25,11 +25,15 @@ A host that stands still each time is no place to measure on.
 """
 
 
+_OF_THE_HOST = (UNSTEADY, STALLED, DISAGREED)
+"""How reasons begin that a slower try may not have."""
+
+
 def stalled(result: RunResult) -> str:
     """Why this run proves nothing because of the host, as far as one can tell; empty when it does."""
     whys = (trial.why for trial in result.trials if trial.outcome is Outcome.INVALID)
     stalls = (why for why in whys if why.startswith(STALLED))
-    return next((reason for reason in (*result.reasons, *stalls) if reason.startswith((UNSTEADY, STALLED))), "")
+    return next((reason for reason in (*result.reasons, *stalls) if reason.startswith(_OF_THE_HOST)), "")
 
 
 def perform_tries(

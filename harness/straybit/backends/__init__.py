@@ -12,7 +12,10 @@ if TYPE_CHECKING:  # the warm parent imports this package and must stay small
     from straybit_nodes.gossip.rules import Rules
     from straybit_nodes.topology import Topology
 
-__all__ = ["Backend", "BackendError"]
+__all__ = ["DISAGREED", "Backend", "BackendError"]
+
+DISAGREED = "the cluster did not come to agree"
+"""How it begins where every service runs and answers, and views stay behind: often a host that is too slow for it."""
 
 
 class BackendError(RuntimeError):

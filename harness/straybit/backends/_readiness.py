@@ -15,7 +15,7 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
-from straybit.backends import BackendError
+from straybit.backends import DISAGREED, BackendError
 from straybit.cluster import Cluster
 from straybit.control import Control, NodeSilentError
 from straybit_faults.client import ProxyError, ProxyServer
@@ -73,7 +73,8 @@ def await_agreement(cluster: Cluster, *, budget_s: float) -> None:
         crashed = [f"{exit.service} ended with {exit.status}" for exit in cluster.exits()]
         lines = [*crashed, *missing(state)]
         more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
-        raise BackendError(f"the cluster did not come to agree within {budget_s:g} s: {'; '.join(lines[:3])}{more}")
+        what = "the cluster could not come to agree" if crashed else f"{DISAGREED} within {budget_s:g} s"
+        raise BackendError(f"{what}: {'; '.join(lines[:3])}{more}")
 
     Retrying(
         retry=retry_if_result(bool),

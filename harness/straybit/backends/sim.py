@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from straybit.backends import BackendError
+from straybit.backends import DISAGREED, BackendError
 from straybit.cluster import Cluster, Spec
 from straybit.sim.cluster import SimCluster
 from straybit.sim.driver import SimDriver
@@ -112,4 +112,4 @@ def _bring_up(cluster: SimCluster) -> None:
         return not missing
 
     if not cluster.driver.wait_until(agreed, AGREE_S):
-        raise BackendError(f"the cluster did not come to agree within {AGREE_S:g} s: {'; '.join(missing[:3])}")
+        raise BackendError(f"{DISAGREED} within {AGREE_S:g} s: {'; '.join(missing[:3])}")

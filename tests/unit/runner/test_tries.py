@@ -2,6 +2,7 @@
 
 import pytest
 
+from straybit.backends import DISAGREED
 from straybit.journal import Journal
 from straybit.observe.host import STALLED
 from straybit.outcome import Outcome
@@ -66,9 +67,10 @@ def test_a_stalled_run_is_played_again_and_kept(play, tmp_path):
     ]
 
 
-def test_a_golden_run_that_was_not_steady_is_played_again(play):
-    """No fault was armed yet: it is the machine, or it comes again."""
-    unsteady = Error(what=f"{UNSTEADY}: 2 requests failed")
+@pytest.mark.parametrize("what", [f"{UNSTEADY}: 2 requests failed", f"{DISAGREED} within 30 s: lb-1 lacks gossip-3"])
+def test_what_went_wrong_before_any_fault_is_played_again(play, what):
+    """It is the machine, which is too slow for so many, or it comes again."""
+    unsteady = Error(what=what)
     result, said = play(unsteady, SOUND)
     assert result.trials == (SOUND,)
     assert [line.what for line in result.log] == [
