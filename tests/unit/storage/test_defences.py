@@ -18,14 +18,21 @@ def b64(data):
     return base64.b64encode(data).decode()
 
 
-DIGESTS = {
-    "Content-MD5": (b64(hashlib.md5(BODY).digest()), "BadDigest"),
-    "x-amz-checksum-crc32": (b64(zlib.crc32(BODY).to_bytes(4, "big")), "BadDigest"),
-    "x-amz-checksum-crc32c": (b64(google_crc32c.value(BODY).to_bytes(4, "big")), "BadDigest"),
-    "x-amz-checksum-sha1": (b64(hashlib.sha1(BODY).digest()), "BadDigest"),
-    "x-amz-checksum-sha256": (b64(hashlib.sha256(BODY).digest()), "BadDigest"),
-    "x-amz-content-sha256": (hashlib.sha256(BODY).hexdigest(), "XAmzContentSHA256Mismatch"),
-}
+def digests_of(body):
+    """By header: its value, and S3's code for a body that is another."""
+    return {
+        "Content-MD5": (b64(hashlib.md5(body).digest()), "BadDigest"),
+        "x-amz-checksum-crc32": (b64(zlib.crc32(body).to_bytes(4, "big")), "BadDigest"),
+        "x-amz-checksum-crc32c": (b64(google_crc32c.value(body).to_bytes(4, "big")), "BadDigest"),
+        "x-amz-checksum-sha1": (b64(hashlib.sha1(body).digest()), "BadDigest"),
+        "x-amz-checksum-sha256": (b64(hashlib.sha256(body).digest()), "BadDigest"),
+        "x-amz-content-sha256": (hashlib.sha256(body).hexdigest(), "XAmzContentSHA256Mismatch"),
+    }
+
+
+DIGESTS = digests_of(BODY)
+LARGE = 10_000
+"""Times the body: large ones are hashed beside the event loop."""
 
 
 def put(node, body, headers):
@@ -44,12 +51,13 @@ def chunked(body, crc):
     return framed, headers
 
 
+@pytest.mark.parametrize("times", [1, LARGE])
 @pytest.mark.parametrize("name", DIGESTS)
-def test_a_damaged_body_is_refused_and_the_old_version_stays(lone, name):
+def test_a_damaged_body_is_refused_and_the_old_version_stays(lone, name, times):
     """Every kind of digest finds damage before the object becomes visible, and it is counted once and logged."""
     put(lone, b"before", {})
-    value, code = DIGESTS[name]
-    answer = put(lone, DAMAGED, {name: value})
+    value, code = digests_of(BODY * times)[name]
+    answer = put(lone, BODY * (times - 1) + DAMAGED, {name: value})
     assert answer.status == 400
     assert f"<Code>{code}</Code>".encode() in answer.data
     assert lone.request("GET", "/photos/k").data == b"before"
@@ -63,14 +71,16 @@ def test_a_damaged_body_is_refused_and_the_old_version_stays(lone, name):
     )
 
 
+@pytest.mark.parametrize("times", [1, LARGE])
 @pytest.mark.parametrize("name", DIGESTS)
-def test_without_the_defence_damage_is_stored_under_a_matching_etag(bare, name):
+def test_without_the_defence_damage_is_stored_under_a_matching_etag(bare, name, times):
     """A system of early 2008 ignores digests: damaged bytes look healthy for ever, and nothing is counted."""
-    answer = put(bare, DAMAGED, {name: DIGESTS[name][0]})
+    damaged = BODY * (times - 1) + DAMAGED
+    answer = put(bare, damaged, {name: DIGESTS[name][0]})
     assert answer.status == 200
-    assert answer.headers["ETag"] == f'"{hashlib.md5(DAMAGED).hexdigest()}"'
+    assert answer.headers["ETag"] == f'"{hashlib.md5(damaged).hexdigest()}"'
     got = bare.http.request("GET", bare.url + "/photos/k", headers={"x-amz-checksum-mode": "ENABLED"})
-    assert got.data == DAMAGED
+    assert got.data == damaged
     assert not [header for header in got.headers if header.lower().startswith("x-amz-checksum")]
     assert bare.detections("content-checksum") == 0
 
