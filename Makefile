@@ -106,7 +106,7 @@ S3RVER := 3.7.1
 
 $(S3_CLIENTS)/.ready: tests/unit/storage/clients/requirements.txt $(wildcard tests/unit/storage/clients/*/*)
 	@command -v go >/dev/null || { echo "rclone is built with Go, and there is none on the path: install Go 1.23 or newer" >&2; exit 2; }
-	$(PYTHON) -m venv $(S3_CLIENTS)
+	$(S3_CLIENTS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(S3_CLIENTS)
 	$(S3_CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/unit/storage/clients/requirements.txt
 	mkdir -p $(S3_CLIENTS)/rclone && cp tests/unit/storage/clients/rclone/* $(S3_CLIENTS)/rclone/
 	cd $(S3_CLIENTS)/rclone && go mod tidy && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../bin/rclone .
@@ -120,7 +120,7 @@ s3-clients: $(VENV)/.ready $(S3_CLIENTS)/.ready ## aws cli, s3cmd, rclone and th
 
 $(CACHE)/bench-s3/.ready:
 	@command -v npm >/dev/null || { echo "s3rver is fetched with npm, and there is none on the path: install Node.js" >&2; exit 2; }
-	$(PYTHON) -m venv $(CACHE)/bench-s3
+	$(CACHE)/bench-s3/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(CACHE)/bench-s3
 	$(CACHE)/bench-s3/bin/pip install --quiet --disable-pip-version-check 'moto[s3,server]==$(MOTO)'
 	npm install --silent --no-audit --no-fund --prefix $(CACHE)/bench-s3 s3rver@$(S3RVER)
 	@touch $@
