@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 
 from straybit.control import NodeSilentError, Sample
+from straybit.driver import LIVE
 from straybit.observe import alarm as alarm_module
 from straybit.observe.alarm import BadDigestMonitor
 from straybit_nodes.topology import Topology
@@ -32,6 +33,7 @@ class FakeCluster:
     """Three balancers, asked one after the other."""
 
     topology = Topology()
+    driver = LIVE
 
     def __init__(self, *, on=True, **pairs):
         self.defences = frozenset({"bad-digest-alarm"} if on else ())
