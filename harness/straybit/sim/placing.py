@@ -21,6 +21,7 @@ HOLDERS_KEPT = 65_536
 class Server(Protocol):
     """A storage node as those see it who connect to it."""
 
+    name: str
     up: bool
     paused: bool
 
@@ -33,8 +34,9 @@ class Placing:
         self.regions = {s.name: s.region for s in net.topology.members()}
         self._net = net
         self._nodes = nodes
+        self._members = {node.name: member for member, node in nodes.items()}
         self._near = {
-            region.name: tuple(name for name in nodes if self.regions[name] == region.name)
+            region.name: tuple(node.name for member, node in nodes.items() if self.regions[member] == region.name)
             for region in net.topology.regions
         }
         self._holders: dict[tuple[str, str, str], tuple[str, ...]] = {}
@@ -44,7 +46,7 @@ class Placing:
         where = (region, bucket, key)
         found = self._holders.get(where)
         if found is None:
-            found = holders(self._near[region], bucket, key)
+            found = tuple(self._members[name] for name in holders(self._near[region], bucket, key))
             if len(self._holders) >= HOLDERS_KEPT:
                 self._holders.clear()
             self._holders[where] = found

@@ -12,10 +12,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from straybit.sim.coordinator import Coordinators, Job
+from straybit.sim.coordinator import Coordinators, Job, Storage
 from straybit.sim.net import SimNet
 from straybit.sim.objects import refusal
-from straybit_faults.receipt import Receipt
 from straybit_nodes.balancer.account import HOP_BY_HOP, Account
 from straybit_nodes.balancer.relay import Request
 from straybit_nodes.balancer.route import TRIES
@@ -69,9 +68,14 @@ class Requests:
         self._numbers = 0
 
     def send(self, lb: str, request: Request, done: Done) -> None:
-        """Send a request through a balancer. Raises S3Error for one that no storage node could place."""
+        """Send a request through a balancer; one that asks for nothing S3 has is refused without a try."""
         net = self.net
-        parsed = parse_request(request.method, request.target)
+        try:
+            parsed = parse_request(request.method, request.target)
+        except S3Error as error:
+            answer = refusal(error, request.target, self._request_id())
+            net.after(2 * net.latency_s, lambda: done(answer))
+            return
         passed = tuple((name, value) for name, value in request.headers if name.lower() not in HOP_BY_HOP)
         pending = _Pending(lb, msgspec.structs.replace(request, headers=passed), parsed, net.now, done)
         net.after(net.rules.deadline_s, lambda: self._end(pending, None))
@@ -124,30 +128,33 @@ class Requests:
 
     def _relay(self, pending: _Pending, address: int, again: Callable[[], None]) -> None:
         """Over the link to the storage node at `address`; what comes out of it is what that node gets."""
-        request, receipts = pending.request, list[Receipt]()
+        request = pending.request
 
         def sending(target: str) -> None:
-            nonlocal request, receipts
-            request, receipts = self._carried(pending, target)
+            nonlocal request
+            request = self._carried(pending, self.storage[target])
 
         def there(target: str) -> None:
-            node = self.storage[target]
-            for receipt in receipts:
-                receipt.delivered = self.net.now if node.up else None
-            if not pending.over and node.up:
+            if not pending.over and self.storage[target].up:
                 self._coordinators.coordinate(target, self._job(pending, target, request))
 
         self._placing.reach(address, again, there, sending)
 
-    def _carried(self, pending: _Pending, target: str) -> tuple[Request, list[Receipt]]:
+    def _carried(self, pending: _Pending, node: Storage) -> Request:
         """What comes out of the link; toxics of such a link change bodies only, and keep their length."""
         request = pending.request
-        half = self.net.proxies.request(pending.lb, self.storage[target].name)
+        half = self.net.proxies.request(pending.lb, node.name)
         if half is None:
-            return request, []
+            return request
         head = request_head(request.method, request.target, request.headers, request.body, request.framing)
         passed, receipts = half.carry(head + request.body)
-        return msgspec.structs.replace(request, body=b"".join(passed)[len(head) :]), receipts
+
+        def arrived() -> None:
+            for receipt in receipts:
+                receipt.delivered = self.net.now if node.up else None
+
+        self.net.after(self.net.latency_s, arrived)
+        return msgspec.structs.replace(request, body=b"".join(passed)[len(head) :])
 
     def _job(self, pending: _Pending, target: str, request: Request) -> Job:
         def done(answer: Answer) -> None:
@@ -155,11 +162,15 @@ class Requests:
 
         return Job(self._placing.regions[pending.lb], pending.parsed, request, lambda: not pending.over, done)
 
+    def _request_id(self) -> str:
+        self._numbers += 1
+        return f"{self._numbers:016x}"
+
     # How it ends
 
     def _unavailable(self, pending: _Pending) -> None:
         error = S3Error("ServiceUnavailable", "No storage node answered; please try again.")
-        answer = refusal(error, pending.request.target, f"{self._numbers:016x}")
+        answer = refusal(error, pending.request.target, self._request_id())
         pending.account.answered(answer.status, answer.body)
         self._end(pending, answer)
 
