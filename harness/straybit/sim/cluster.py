@@ -257,6 +257,7 @@ class SimCluster(Cluster):
             driver=driver,
         )
         self.net = net
+        self.requests = requests
 
     def side_by_side(self, work: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
         """See Cluster; a call that takes no time is made in its turn."""
