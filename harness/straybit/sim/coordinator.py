@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from straybit.sim.net import SimNet
-from straybit.sim.objects import READS, Kept, absent, call_of, found, made, record_of, refusal
+from straybit.sim.objects import READS, Kept, absent, call_of, found, made, record_of, refusal, unoffered
 from straybit.sim.placing import Placing
 from straybit_nodes.balancer.relay import Request
 from straybit_nodes.gossip.messages import Denied, Granted, Message, Place, Release
@@ -98,8 +98,8 @@ class Coordinators:
             self._refuse(job, error)
 
     def _received(self, node: Storage, job: Job) -> Call:
-        if job.parsed.operation not in READS:
-            raise S3Error("NotImplemented", f"sim does not offer {job.parsed.operation}; use --backend process.")
+        if missing := unoffered(job.parsed, job.request):
+            raise S3Error("NotImplemented", f"sim does not offer {missing}; use --backend process.")
         try:
             return call_of(job.parsed, job.request, checksums=self._checksums)
         except S3Error as error:

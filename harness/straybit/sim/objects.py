@@ -13,13 +13,23 @@ from straybit_nodes.storage.metadata import asked_checksum, checksum_headers, ob
 from straybit_nodes.storage.record import Record
 from straybit_nodes.storage.request import Operation, S3Request
 
-__all__ = ["READS", "Kept", "absent", "call_of", "found", "made", "record_of", "refusal"]
+__all__ = ["READS", "Kept", "absent", "call_of", "found", "made", "record_of", "refusal", "unoffered"]
 
 Kept = tuple[Record, bytes]
 """One version of an object: what is known about it, and its data."""
 
 READS = {Operation.GET_OBJECT: True, Operation.PUT_OBJECT: False, Operation.PUT_BUCKET: False}
 """The operations that are offered, and whether each reads."""
+
+UNOFFERED = ("x-amz-copy-source", "x-amz-trailer", "range", "if-match", "if-none-match", "if-modified-since")
+"""Headers that make something else of an operation."""
+
+
+def unoffered(parsed: S3Request, request: Request) -> str:
+    """What a request asks for that is not offered, "" where there is nothing."""
+    if parsed.operation not in READS:
+        return str(parsed.operation)
+    return next((name.lower() for name, _ in request.headers if name.lower() in UNOFFERED), "")
 
 
 def call_of(parsed: S3Request, request: Request, *, checksums: bool) -> Call:
