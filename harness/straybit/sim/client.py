@@ -46,7 +46,7 @@ class Transport:
         self._balancer = balancer
 
     def __call__(self, prepared: AWSPreparedRequest) -> AWSResponse:
-        """The balancer's reply. Raises ReadTimeoutError where none comes before the net's deadline, S3Error."""
+        """The balancer's reply. Raises ReadTimeoutError where none comes before the net's deadline."""
         request = request_of(prepared)
 
         def begin(done: Callable[[Answer | None], None]) -> None:

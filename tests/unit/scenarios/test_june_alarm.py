@@ -127,6 +127,25 @@ def test_errors_are_kept_once_and_the_monitor_goes_on():
     assert len(monitor.errors) == alarm_module.ERRORS
 
 
+def test_two_looks_at_a_time_name_a_culprit_once():
+    """Where the watch and somebody else look at the same moment, the alarm is raised once all the same."""
+    both = threading.Barrier(2)
+
+    class Meeting(FakeControl):
+        def metrics(self):
+            both.wait(10)
+            return [Sample(REQUESTS, {}, 100.0), Sample(REJECTED, {}, 50.0)]
+
+    cluster = FakeCluster()
+    cluster.controls["lb-2"] = Meeting(clean())
+    monitor = BadDigestMonitor(cluster, clock=lambda: 0.0)
+    other = threading.Thread(target=monitor.look)
+    other.start()
+    monitor.look()
+    other.join()
+    assert (named(monitor), monitor.errors) == (["lb-2"], [])
+
+
 @pytest.mark.parametrize("first", [None, ValueError("rubbish")])
 def test_the_thread_looks_by_itself(monkeypatch, first):
     """Inside its block the monitor looks again and again, also after a look that failed."""
