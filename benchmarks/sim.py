@@ -24,8 +24,8 @@ from straybit.campaign.stepped import run_trial
 from straybit.outcome import Outcome
 from straybit.scenarios._july_plan import july_plan
 from straybit.sim.july import bring_about, staged_clear
+from straybit.sim.load import Load
 from straybit.sim.net import SimNet
-from straybit.sim.requests import Load
 from straybit_faults.wire import Direction
 from straybit_nodes.defences import GROUPS
 from straybit_nodes.gossip.rules import Rules

@@ -21,6 +21,7 @@ from straybit_nodes.gossip.rules import Rules
 
 if TYPE_CHECKING:
     from boto3.session import Session
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["MODES", "PARSE", "S3", "Mode", "Reply", "S3Like"]
@@ -98,6 +99,7 @@ class S3:
     """One boto3 client in one mode against one endpoint; safe to use from several threads.
 
     It waits for a connection, and for bytes, for `deadline_s` each, and signs with `keys`, access and secret.
+    `answer` stands in for the network where there is none; what it raises counts as what the network did.
     """
 
     def __init__(
@@ -107,9 +109,13 @@ class S3:
         *,
         deadline_s: float = Rules().deadline_s,
         keys: tuple[str, str] = ("", ""),
+        answer: Callable[[AWSPreparedRequest], AWSResponse] | None = None,
     ) -> None:
         self.mode = mode
         self._client = _boto3_client(endpoint, mode, deadline_s, keys if all(keys) else ANY_KEYS)
+        if answer is not None:
+            stand_in: Callable[..., Any] = lambda request, **_: answer(request)  # noqa: E731 - typed as the stubs want it
+            self._client.meta.events.register("before-send.s3", stand_in)
 
     def create_bucket(self, bucket: str) -> Reply:
         """PUT a bucket; one that is there already is fine."""

@@ -5,7 +5,9 @@ A scenario sees none of this; it is what lets one scenario file run on every bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -28,6 +30,9 @@ class Driver(Timepiece, Protocol):
 
     def together(self, calls: Sequence[Callable[[], T]], *, at_once: int | None = None) -> tuple[T, ...]:
         """Make all calls at the same time, or `at_once` of them; their answers in order. The first error is raised."""
+
+    def often(self, look: Callable[[], None], every_s: float) -> AbstractContextManager[None]:
+        """Beside the block, call `look` every so often, one call at a time; none is under way when it is left."""
 
     def s3(self, endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> S3Like:
         """A client in that mode for the balancer at `endpoint`; it waits so long, and signs with `keys`."""
@@ -62,6 +67,23 @@ class LiveDriver(RealTime):
             return ()
         with Crew(at_once or len(calls), "straybit-together") as crew:
             return tuple(crew.each(lambda call: call(), calls))
+
+    @contextmanager
+    def often(self, look: Callable[[], None], every_s: float) -> Iterator[None]:
+        """See Driver."""
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.wait(every_s):
+                look()
+
+        thread = threading.Thread(target=watch, name="straybit-often", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def s3(self, endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> S3Like:
         """See Driver."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Framing", "HttpError", "NoReply", "Reply", "talk"]
+__all__ = ["Framing", "HttpError", "NoReply", "Reply", "request_head", "talk"]
 
 Framing = Literal["length", "chunked", "none"]
 
@@ -64,7 +64,7 @@ async def talk(
     """
     reader, writer = stream
     try:
-        writer.write(_head(method, target, headers, body, framing))
+        writer.write(request_head(method, target, headers, body, framing))
         if framing == "chunked":
             body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
         if body:
@@ -76,7 +76,8 @@ async def talk(
         writer.close()
 
 
-def _head(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, framing: Framing) -> bytes:
+def request_head(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, framing: Framing) -> bytes:
+    """The head of a request as it goes out, with its blank line; see `talk`."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     if framing == "chunked":
         lines.append("Transfer-Encoding: chunked")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -33,49 +34,43 @@ class BadDigestMonitor:
         self._cluster = cluster
         self._clock = clock
         self._balancers = [s.name for s in cluster.topology.services() if s.kind is Kind.BALANCER]
-        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._watch, name="straybit-alarm", daemon=True)
+        self._looking = ExitStack()
         self._on = NAME in cluster.defences
         self.alarms: list[Alarm] = []
         self.errors: list[str] = []
 
     def __enter__(self) -> Self:
         if self._on:
-            self._thread.start()
+            self._looking.enter_context(self._cluster.driver.often(self.look, EVERY_S))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._stop.set()
-        if self._on:
-            self._thread.join()
+        self._looking.close()
 
     def look(self) -> None:
         """Compare the balancers now."""
         if not self._on:
             return
-        with self._lock:
-            try:
-                self._compare()
-            except Exception as error:  # it would end the thread unseen
-                text = f"{type(error).__name__}: {error}"
+        try:
+            self._name(culprits(self._counts()))
+        except Exception as error:  # it would end the watch unseen
+            text = f"{type(error).__name__}: {error}"
+            with self._lock:
                 if text not in self.errors and len(self.errors) < ERRORS:
                     self.errors.append(text)
 
-    def _compare(self) -> None:
-        named = {alarm.culprit for alarm in self.alarms}
-        for name in culprits(self._counts()):
-            if name not in named:
-                self.alarms.append(Alarm(name=NAME, culprit=name, at_s=round(self._clock(), 3)))
+    def _name(self, found: Iterable[str]) -> None:
+        """Raise the alarm about those that it was not raised about; several may look at a time."""
+        with self._lock:
+            named = {alarm.culprit for alarm in self.alarms}
+            at_s = round(self._clock(), 3)
+            self.alarms += [Alarm(name=NAME, culprit=name, at_s=at_s) for name in found if name not in named]
 
     def _counts(self) -> dict[str, tuple[int, int]]:
         """Of each balancer that answers, both counts from one scrape: of two, the second may know of more."""
         found = self._cluster.each(_pair, self._balancers)
         return {name: pair for name, pair in found.items() if not isinstance(pair, ControlError)}
-
-    def _watch(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            self.look()
 
 
 def _pair(control: Control) -> tuple[int, int]:

@@ -16,10 +16,11 @@ from straybit.observe import Observation, Observers
 from straybit.observe.follow import Follower, Line
 from straybit.services import Exit
 from straybit.sim.control import SimControl
+from straybit.sim.coordinator import Storage
 from straybit.sim.driver import SCHEME, SimDriver
 from straybit.sim.host import Host
 from straybit.sim.net import SimNet
-from straybit.sim.requests import Requests, Storage
+from straybit.sim.requests import Requests
 from straybit.sim.tasks import Tasks
 from straybit_faults.client import ProxyError, ProxyInfo, ProxyServer, Stream, ToxicInfo
 from straybit_faults.receipt import Receipt
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 START_S = 0.2
 """From starting a service until it runs; what a forked process takes."""
+BODIES = {(kind, "upstream", "request", "body") for kind in ("bitflip", "setbyte")}
+"""Kind, stream, message and field of what is offered between a balancer and a storage node."""
 STREAMS: dict[str, Direction] = {"upstream": Direction.UP, "downstream": Direction.DOWN}
 
 
@@ -52,6 +55,7 @@ class SimServices:
         end = self._end_of(name)
         if end.up and isinstance(end, Host):
             self._net.crash(name)
+            self._requests.forget(name)
         end.up = False
         end.paused = False
 
@@ -116,7 +120,7 @@ class SimServices:
 
 
 class SimProxyServer(ProxyServer):
-    """The proxies of a simulated net: toxics that change messages, on links between members."""
+    """The proxies of a simulated net: toxics that change messages between members, or what balancers relay."""
 
     def __init__(self, net: SimNet) -> None:
         self.host, self.port = "sim", 0
@@ -147,16 +151,25 @@ class SimProxyServer(ProxyServer):
         **options: object,
     ) -> ToxicInfo:
         """See ProxyServer."""
-        caller, _, callee = proxy.partition(":")
-        if not {caller, callee} <= self._members or toxicity != 1 or options:
+        aimed = kind, stream, attributes.get("message"), attributes.get("field")
+        if not self._carries(proxy, aimed) or toxicity != 1 or options:
             raise ProxyError(
-                f"sim carries bytes between gossip members only, and {proxy} is no such link "
-                f"or is asked for more than one flip; use --backend process"
+                f"sim flips gossip between members, and bodies of requests from a balancer to a storage node; "
+                f"{kind} on {proxy} {stream} asks for something else; use --backend process"
             )
         title = name or f"{kind}_{stream}"
         self._net.proxies.add(Toxic(proxy, kind, STREAMS[stream], dict(attributes)), title)
         info = self._infos[proxy, title] = ToxicInfo(title, kind, stream, toxicity, dict(attributes))
         return info
+
+    def _carries(self, proxy: str, aimed: tuple[str, Stream, object, object]) -> bool:
+        caller, _, callee = proxy.partition(":")
+        if {caller, callee} <= self._members:
+            return True
+        relays = caller in self._members and any(
+            link.name == proxy and link.wire == "http1" for link in self._net.topology.links(caller)
+        )
+        return relays and aimed in BODIES
 
     def remove_toxic(self, proxy: str, name: str) -> None:
         """See ProxyServer."""
@@ -244,6 +257,7 @@ class SimCluster(Cluster):
             driver=driver,
         )
         self.net = net
+        self.requests = requests
 
     def side_by_side(self, work: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
         """See Cluster; a call that takes no time is made in its turn."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from straybit.sim.half import Half
 from straybit.sim.host import End, Host, Line
-from straybit.sim.pipe import Half
 from straybit.sim.weather import Weather
 from straybit_faults.receipt import Receipt
 from straybit_nodes.gossip import effects as fx
@@ -106,7 +106,7 @@ class Connections:
         there.ends[far] = End(host.service.name, conn, line, down)
         net.call(host, lambda: host.core.connected(conn, net.now), self._delay())
 
-    def _halves(self, host: Host, there: Host) -> tuple[Half | None, Half | None]:
+    def _halves(self, host: Host, there: Host) -> tuple[Half[Frame | Bad] | None, Half[Frame | Bad] | None]:
         proxies = self.net.proxies
         if proxies.idle:
             return None, None
@@ -122,7 +122,7 @@ class Connections:
         peer.heard += 1
         peer.core.received(far, sender, message, self.net.now)
 
-    def _transmit_bytes(self, host: Host, end: End, half: Half, message: Message) -> None:
+    def _transmit_bytes(self, host: Host, end: End, half: Half[Frame | Bad], message: Message) -> None:
         net = self.net
         frame = net.parts.encode(message, host.service.name, sealed=net.sealed)
         net.proxies.passed(end.line.link, half.direction, frame, type(message).__name__.lower())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from straybit.control import (
@@ -18,8 +18,9 @@ from straybit.control import (
     View,
 )
 from straybit.oracle import Entry, Originated
+from straybit.sim.coordinator import Storage
 from straybit.sim.host import Host
-from straybit.sim.requests import Requests, Storage
+from straybit.sim.requests import Requests
 from straybit.sim.tasks import Tasks
 from straybit_nodes.topology import Kind, Service
 
@@ -67,16 +68,23 @@ class SimControl(Control):
         """See Control; those that a simulated node counts."""
         self._answering()
         if self._node is not None:
-            return []
+            return _detections(self._node.detections)
         core = self._host.core
         return [
             Sample("straybit_frames_total", {"direction": "in"}, float(self._host.heard)),
             *(Sample("straybit_exchanges_total", {"result": k}, float(v)) for k, v in core.exchanges.items()),
-            *(
-                Sample("straybit_detections_total", {"defence": k}, float(v))
-                for k, v in sorted(core.detections.items())
-            ),
+            *_detections(core.detections),
+            *self._counted(),
         ]
+
+    def _counted(self) -> Iterator[Sample]:
+        """What a balancer counts besides."""
+        counts = self._requests.counts.get(self.name)
+        if counts is not None:
+            for status, number in sorted(counts.requests.items()):
+                yield Sample("straybit_requests_total", {"code": str(status)}, float(number))
+            yield Sample("straybit_checksum_requests_total", {}, float(counts.checksum_requests))
+            yield Sample("straybit_checksum_rejected_total", {}, float(counts.checksum_rejected))
 
     def view(self) -> View:
         """See Control."""
@@ -85,7 +93,13 @@ class SimControl(Control):
         # a core's entries have the fields of an oracle's; copying each would cost more than all else
         entries = cast("dict[str, Entry]", dict(core.view.entries))
         if self._node is not None:
-            return View(self.name, self._net.now, self.state, entries, inflight=self._requests.under_way(self._member))
+            return View(
+                self.name,
+                self._net.now,
+                self.state,
+                entries,
+                inflight=self._requests.under_way(self._member),
+            )
         return View(
             self.name,
             self._net.now,
@@ -175,3 +189,7 @@ class SimControl(Control):
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _detections(counted: Mapping[str, int]) -> list[Sample]:
+    return [Sample("straybit_detections_total", {"defence": k}, float(v)) for k, v in sorted(counted.items())]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Self, TypeVar
 
-from straybit.clients import Mode, Reply
+from straybit.clients import S3, Mode
 from straybit.load import Load, width
 from straybit.observe.host import HostWatch
-from straybit.sim.requests import Answer, Requests
+from straybit.sim.requests import Requests
 from straybit.sim.tasks import Tasks
 from straybit.waiting import wait_until
 from straybit_nodes.topology import GENERATION
 
-__all__ = ["SCHEME", "SimDriver", "SimLoad", "SimS3"]
+__all__ = ["SCHEME", "SimDriver", "SimLoad"]
 
 T = TypeVar("T")
 
@@ -77,9 +77,23 @@ class SimDriver:
         """See Driver."""
         return self._there.tasks.together(calls, at_once=at_once)
 
-    def s3(self, endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> SimS3:
-        """See Driver; the net's own rules say how long it waits, and nothing here is signed."""
-        return SimS3(self._there, endpoint.removeprefix(SCHEME))
+    @contextmanager
+    def often(self, look: Callable[[], None], every_s: float) -> Iterator[None]:
+        """See Driver: a task of its own, which ends when it next wakes."""
+        watch = _Watch(self._there.tasks, look, every_s)
+        try:
+            yield
+        finally:
+            watch.end()
+
+    def s3(self, endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str, str]) -> S3:
+        """See Driver; the net's own rules say how long it waits, and nobody looks at signatures here."""
+        from straybit.sim.client import Transport  # noqa: PLC0415 - imports botocore, which only a workload should pay
+
+        there = self._there
+        balancer = endpoint.removeprefix(SCHEME)
+        answer = Transport(there.tasks, there.requests, balancer)
+        return S3(f"http://{balancer}", mode, deadline_s=deadline_s, keys=keys, answer=answer)
 
     def load(
         self,
@@ -93,42 +107,35 @@ class SimDriver:
         return SimLoad(self._there, request, rates=rates, deadline_s=deadline_s, clock=clock)
 
 
-class SimS3:
-    """A client of one balancer; every mode is alike here, since nothing on its links can be damaged."""
+class _Watch:
+    """A task that looks every so often, until it is told to end."""
 
-    def __init__(self, world: World, balancer: str) -> None:
-        self._world = world
-        self._balancer = balancer
+    def __init__(self, tasks: Tasks, look: Callable[[], None], every_s: float) -> None:
+        self._tasks = tasks
+        self._look = look
+        self._every_s = every_s
+        self._looking = self._ended = False
+        self._idle: Callable[[None], None] = lambda _: None
+        tasks.spawn(self._run)
 
-    def create_bucket(self, bucket: str) -> Reply:
-        """See S3Like."""
-        return self._call(f"{bucket}/", b"")
+    def end(self) -> None:
+        """Look no more; a look under way comes to its end first."""
+        self._ended = True
+        if self._looking:
 
-    def put(self, bucket: str, key: str, body: bytes) -> Reply:
-        """See S3Like."""
-        return self._call(f"{bucket}/{key}", body)
+            def begin(idle: Callable[[None], None]) -> None:
+                self._idle = idle
 
-    def get(self, bucket: str, key: str) -> Reply:
-        """See S3Like."""
-        return self._call(f"{bucket}/{key}", None)
+            self._tasks.wait_for(begin)
 
-    def close(self) -> None:
-        """See S3Like."""
-
-    def _call(self, key: str, body: bytes | None) -> Reply:
-        def begin(done: Callable[[Answer], None]) -> None:
-            self._world.requests.send(self._balancer, key, body, done)
-
-        answer = self._world.tasks.wait_for(begin)
-        match answer.status:
-            case 200:
-                etag = hashlib.md5(answer.body if body is None else body, usedforsecurity=False).hexdigest()
-                return Reply(True, 200, etag=etag, body=answer.body)
-            case 404:
-                return Reply(False, 404, "NoSuchKey")
-            case 0:
-                return Reply(False, 0, "ReadTimeoutError")
-        return Reply(False, answer.status, "ServiceUnavailable")
+    def _run(self) -> None:
+        self._tasks.pause(self._every_s)
+        while not self._ended:
+            self._looking = True
+            self._look()
+            self._looking = False
+            self._idle(None)
+            self._tasks.pause(self._every_s)
 
 
 class SimLoad(Load):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from straybit.sim.pipe import Half
+from straybit.sim.half import Half
 from straybit.sim.timeline import NEVER
+from straybit_nodes.gossip.codec import Bad, Frame
 from straybit_nodes.gossip.core import Core, Origin
 from straybit_nodes.topology import Service
 
@@ -30,7 +31,7 @@ class End:
 
     __slots__ = ("clear_at", "far", "half", "line", "peer")
 
-    def __init__(self, peer: str, far: int, line: Line, half: Half | None) -> None:
+    def __init__(self, peer: str, far: int, line: Line, half: Half[Frame | Bad] | None) -> None:
         self.peer = peer
         self.far = far
         self.line = line

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 
 from straybit.faults import toxic_of
 from straybit.scenarios._july_plan import july_plan, owner_of
+from straybit.sim.load import Load
 from straybit.sim.net import SimNet
-from straybit.sim.requests import Load
 from straybit_faults.flip import Flip
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology

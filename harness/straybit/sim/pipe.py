@@ -1,14 +1,14 @@
-"""Links on virtual time that carry bytes: the proxy's own editor between a sender's frames and a receiver's framer."""
+"""Links on virtual time that carry bytes: their toxics, and the halves of each connection that those act on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import msgspec
 
 from straybit.faults import Toxic
-from straybit.sim.weak import FramerLike, Weak
+from straybit.sim.half import Clock, Framer, Half, Raw
+from straybit.sim.weak import Weak
 from straybit_faults.client import ProxyError
 from straybit_faults.proxy.application import Reader
 from straybit_faults.proxy.editor import Editor
@@ -16,20 +16,14 @@ from straybit_faults.proxy.events import EventLog
 from straybit_faults.proxy.receipts import ReceiptBook
 from straybit_faults.receipt import Receipt
 from straybit_faults.toxics import TOXICS, Armed, Content, Matcher
-from straybit_faults.wire import Direction
+from straybit_faults.wire import Direction, Wire
+from straybit_faults.wires import http1
 from straybit_nodes.gossip.codec import Bad, Frame
 from straybit_nodes.gossip.wire import WIRE
 
-__all__ = ["Half", "Heard", "SimProxies"]
+__all__ = ["Heard", "SimProxies"]
 
-
-class Clock(Protocol):
-    """Whoever keeps virtual time."""
-
-    now: float
-
-    def after(self, delay_s: float, call: Callable[[], None]) -> None:
-        """Call in `delay_s`."""
+F = TypeVar("F")
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -40,93 +34,6 @@ class Heard(msgspec.Struct, frozen=True):
     kind: str
     ordinal: int
     frame: bytes
-
-
-class _Timer:
-    """A callback of virtual time."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        self._call = None
-
-    def __call__(self) -> None:
-        if self._call is not None:
-            self._call()
-
-
-class Half:
-    """One direction of one connection: what the editor stands on, and what it hands its bytes to."""
-
-    def __init__(self, clock: Clock, direction: Direction, number: int, framer: FramerLike) -> None:
-        self.direction = direction
-        self.number = number
-        self.closing = False
-        self.accepted = 0
-        self.editor: Editor | None = None
-        self._clock = clock
-        self._framer = framer
-        self._found: list[Frame | Bad] = []
-        self._receipts: list[Receipt] = []
-
-    # What goes through
-
-    def carry(self, frame: bytes) -> tuple[list[Frame | Bad], list[Receipt]]:
-        """Send a frame: what the receiver makes of what comes out, and the receipts of what was done to it."""
-        if self.editor is None:
-            self.push(frame)
-        else:
-            self.editor.push(memoryview(bytearray(frame)))
-        return self._take()
-
-    def close(self) -> tuple[list[Frame | Bad], list[Receipt]]:
-        """The sender closed: what the receiver makes of the end, a frame that was cut short above all."""
-        if self.editor is None:
-            self.end()
-        else:
-            self.editor.end()
-        return self._take()
-
-    def _take(self) -> tuple[list[Frame | Bad], list[Receipt]]:
-        found, self._found = self._found, []
-        receipts, self._receipts = self._receipts, []
-        for receipt in receipts:
-            receipt.sent = self._clock.now
-        return found, receipts
-
-    # The editor's next, and its watch
-
-    def push(self, data: bytes | bytearray | memoryview) -> None:
-        """Bytes that the receiver gets."""
-        self.accepted += len(data)
-        self._found += self._framer.feed(data)
-
-    def end(self) -> None:
-        """The receiver gets no more."""
-        bad = self._framer.end()
-        if bad is not None:
-            self._found.append(bad)
-
-    def add(self, offset: int, receipt: Receipt) -> None:
-        """The bytes of this receipt are on their way."""
-        self._receipts.append(receipt)
-
-    # The editor's stream
-
-    def now(self) -> float:
-        """Virtual seconds."""
-        return self._clock.now
-
-    def at(self, when: float, callback: Callable[[], None]) -> _Timer:
-        """Call back at `when`."""
-        timer = _Timer(callback)
-        self._clock.after(max(0.0, when - self._clock.now), timer)
-        return timer
-
-    def later(self, callback: Callable[[], None]) -> None:
-        """Call back soon."""
-        self._clock.after(0.0, callback)
 
 
 class _Link:
@@ -202,7 +109,7 @@ class SimProxies:
         self.heard.clear()
         self._counts.clear()
 
-    def open(self, caller: str, callee: str) -> tuple[Half, Half] | None:
+    def open(self, caller: str, callee: str) -> tuple[Half[Frame | Bad], Half[Frame | Bad]] | None:
         """Both directions of a new connection, up first; None where messages may travel as objects."""
         name = f"{caller}:{callee}"
         link = self._links.get(name)
@@ -211,8 +118,18 @@ class SimProxies:
                 return None
             link = _Link(name)
         number, link.number = link.number, link.number + 1
-        up, down = (self._half(link, direction, number) for direction in Direction)
+        up, down = (
+            self._half(link, direction, number, WIRE, self._parts.framer(self._checked)) for direction in Direction
+        )
         return up, down
+
+    def request(self, caller: str, callee: str) -> Half[bytes] | None:
+        """The way up of a new connection for one HTTP request; None where it may travel as an object."""
+        link = self._links.get(f"{caller}:{callee}")
+        if link is None:
+            return None
+        number, link.number = link.number, link.number + 1
+        return self._half(link, Direction.UP, number, http1.WIRE, Raw())
 
     def passed(self, link: str, direction: Direction, frame: bytes, kind: str) -> None:
         """Note a frame that was sent."""
@@ -226,14 +143,14 @@ class SimProxies:
         """How many messages of each kind were sent there, on links that carry bytes."""
         return {kind: count for (name, way, kind), count in self._counts.items() if (name, way) == (link, direction)}
 
-    def _half(self, link: _Link, direction: Direction, number: int) -> Half:
-        half = Half(self._clock, direction, number, self._parts.framer(self._checked))
+    def _half(self, link: _Link, direction: Direction, number: int, wire: Wire, framer: Framer[F]) -> Half[F]:
+        half = Half(self._clock, direction, number, framer)
         matchers = [m for m in link.matchers.values() if m.armed.direction is direction]
         if matchers:
             editor = Editor(half, self.book, self._events, proxy=link.name, base=0, watch=half)
             editor.next = half
-            conversation = WIRE.open()
-            editor.add_reader(Reader(WIRE, conversation.up if direction is Direction.UP else conversation.down, 0))
+            conversation = wire.open()
+            editor.add_reader(Reader(wire, conversation.up if direction is Direction.UP else conversation.down, 0))
             editor.arm(matchers)
             half.editor = editor
         return half

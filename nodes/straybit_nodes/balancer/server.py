@@ -8,9 +8,9 @@ import time
 from collections.abc import Collection
 from typing import Any, Protocol
 
-import msgspec
 from aiohttp import web
 
+from straybit_nodes.balancer.account import HOP_BY_HOP, Account
 from straybit_nodes.balancer.relay import Relay, Relayed, RelayFailed, Request
 from straybit_nodes.balancer.route import Router
 from straybit_nodes.config import NodeConfig
@@ -20,8 +20,7 @@ from straybit_nodes.http1 import Framing, Reply
 from straybit_nodes.logs import Log
 from straybit_nodes.metrics import Metrics
 from straybit_nodes.storage.body import FRAMING, Bodies
-from straybit_nodes.storage.digests import checksum_header
-from straybit_nodes.storage.errors import INTEGRITY_CODES, S3Error, error_code, error_xml
+from straybit_nodes.storage.errors import S3Error, error_xml
 from straybit_nodes.storage.legs import Places
 from straybit_nodes.storage.request import MAX_BODY
 from straybit_nodes.storage.suspects import Suspects
@@ -33,32 +32,6 @@ _INFLIGHT_MAX = 512
 """Requests at a time; more are told to slow down."""
 _END_S = 2.0
 """How long a stop waits for requests: longer than any deadline, but not for a client that stalls."""
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Headers that concern one connection (RFC 9110, 7.6.1), and framing, which is written anew as it was."""
-
-
-class Account(msgspec.Struct):
-    """What the log will say of one request."""
-
-    status: int = 0
-    coordinator: str = ""
-    tries: int = 0
-    checksum: str = ""
-    code: str = ""
 
 
 class Talker(Member, Places, Protocol):
@@ -186,15 +159,14 @@ class BalancerNode:
         if self._inflight > _INFLIGHT_MAX:
             raise S3Error("SlowDown", "Please reduce your request rate.")
         async with self._bodies.raw(request, request.content_length or 0, MAX_BODY + FRAMING) as body:
-            if body:
-                account.checksum = checksum_header(request.headers, request.headers.get("x-amz-content-sha256", ""))
+            account.came(request.headers, body)
             try:
                 relayed = await self._relay.send(_relayed_request(request, body), self._candidates(request))
             except RelayFailed as error:
                 account.tries = error.tries
                 raise
         account.coordinator, account.tries = relayed.coordinator, relayed.tries
-        account.code = error_code(relayed.reply.body) if relayed.reply.status >= 400 else ""
+        account.answered(relayed.reply.status, relayed.reply.body)
         return _response(relayed)
 
     def _candidates(self, request: web.BaseRequest) -> list[tuple[str, str]]:
@@ -207,19 +179,9 @@ class BalancerNode:
         metrics.requests.labels(str(account.status)).inc()
         if account.checksum:
             metrics.checksum_requests.inc()
-            if account.status == 400 and account.code in INTEGRITY_CODES:
+            if account.rejected:
                 metrics.checksum_rejected.inc()
-        self._log.write(
-            "request",
-            method=request.method,
-            target=request.raw_path,
-            status=account.status,
-            coordinator=account.coordinator,
-            tries=account.tries,
-            checksum=account.checksum,
-            code=account.code,
-            seconds=round(seconds, 6),
-        )
+        self._log.write("request", **account.line(request.method, request.raw_path, seconds))
 
     def _on_failure(self, node: str, why: str) -> None:
         self._suspects.failed(node)
@@ -230,7 +192,7 @@ def _relayed_request(request: web.BaseRequest, body: bytes) -> Request:
     headers = tuple(
         (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
         for name, value in request.raw_headers
-        if name.lower().decode("latin-1") not in _HOP_BY_HOP
+        if name.lower().decode("latin-1") not in HOP_BY_HOP
     )
     framing: Framing = "none"
     if request.content_length is not None:
@@ -246,7 +208,7 @@ def _response(relayed: Relayed) -> web.Response:
     for name, value in reply.headers:
         if name.lower() == "content-length":
             response.headers["Content-Length"] = value
-        elif name.lower() not in _HOP_BY_HOP:
+        elif name.lower() not in HOP_BY_HOP:
             response.headers.add(name, value)
     return response
 

@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 
 from straybit.control import NodeSilentError, Sample
+from straybit.driver import LIVE
 from straybit.observe import alarm as alarm_module
 from straybit.observe.alarm import BadDigestMonitor
 from straybit_nodes.topology import Topology
@@ -32,6 +33,7 @@ class FakeCluster:
     """Three balancers, asked one after the other."""
 
     topology = Topology()
+    driver = LIVE
 
     def __init__(self, *, on=True, **pairs):
         self.defences = frozenset({"bad-digest-alarm"} if on else ())
@@ -123,6 +125,25 @@ def test_errors_are_kept_once_and_the_monitor_goes_on():
     for _ in range(3 * alarm_module.ERRORS):
         monitor.look()
     assert len(monitor.errors) == alarm_module.ERRORS
+
+
+def test_two_looks_at_a_time_name_a_culprit_once():
+    """Where the watch and somebody else look at the same moment, the alarm is raised once all the same."""
+    both = threading.Barrier(2)
+
+    class Meeting(FakeControl):
+        def metrics(self):
+            both.wait(10)
+            return [Sample(REQUESTS, {}, 100.0), Sample(REJECTED, {}, 50.0)]
+
+    cluster = FakeCluster()
+    cluster.controls["lb-2"] = Meeting(clean())
+    monitor = BadDigestMonitor(cluster, clock=lambda: 0.0)
+    other = threading.Thread(target=monitor.look)
+    other.start()
+    monitor.look()
+    other.join()
+    assert (named(monitor), monitor.errors) == (["lb-2"], [])
 
 
 @pytest.mark.parametrize("first", [None, ValueError("rubbish")])

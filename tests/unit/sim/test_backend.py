@@ -74,16 +74,22 @@ from straybit.backends.sim import SimBackend
 from straybit.budgets import budgets_with
 from straybit.runner import RunOptions, perform
 from straybit.scenarios import find_scenario
-options = RunOptions(backend="sim", seed=int(sys.argv[2]), budgets=budgets_with(), run_id="a run")
-perform(find_scenario("july-2008"), options, SimBackend(), Path(sys.argv[1]), command="straybit run")
+from straybit_nodes.defences import parse_defences
+folder, seed, scenario, defences = sys.argv[1:]
+names = parse_defences(defences)
+options = RunOptions(
+    backend="sim", seed=int(seed), defences=defences, names=names, budgets=budgets_with(), run_id="a run"
+)
+perform(find_scenario(scenario), options, SimBackend(), Path(folder), command="straybit run")
 """
 
 
 @pytest.mark.proof
-def test_two_runs_of_a_seed_are_identical_to_the_byte(tmp_path):
-    """A July leaves the same bytes in two processes, which hash differently; another seed leaves others."""
+@pytest.mark.parametrize(("scenario", "defences"), [("july-2008", "none"), ("june-2008", "2008")])
+def test_two_runs_of_a_seed_are_identical_to_the_byte(tmp_path, scenario, defences):
+    """A scenario leaves the same bytes in two processes, which hash differently; another seed leaves others."""
     for folder, seed, hashed in (("one", "5", "1"), ("two", "5", "2"), ("other", "6", "1")):
-        command = [sys.executable, "-c", PLAY, str(tmp_path / folder), seed]
+        command = [sys.executable, "-c", PLAY, str(tmp_path / folder), seed, scenario, defences]
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hashed}, check=True, timeout=100)
     one, two, other = (
         {
@@ -96,13 +102,6 @@ def test_two_runs_of_a_seed_are_identical_to_the_byte(tmp_path):
     assert len(one) == 21
     assert [name for name, data in one.items() if two[name] != data] == []
     assert one["journal.ndjson"] != other["journal.ndjson"]
-
-
-def test_june_says_in_one_line_what_sim_lacks(play):
-    """Requests are not carried as bytes, so June ends without a verdict, and names the backend that can."""
-    result = play("june-2008")
-    assert result.verdict is Verdict.NO_VERDICT
-    assert any("use --backend process" in reason for reason in result.reasons)
 
 
 def test_waiting_takes_virtual_time_only(play):
@@ -259,10 +258,27 @@ def test_there_is_one_virtual_time(backend):
 
 
 def test_a_link_that_carries_no_bytes_is_refused(cluster):
-    """A flip in a request is no flip that never comes: it is refused before anything is armed."""
+    """A flip between storage nodes is no flip that never comes: it is refused before anything is armed."""
     here = cluster()
     with pytest.raises(ProxyError, match="use --backend process"):
-        here.trial(BitFlip("lb-1:storage-1", message="request", field="body", bit=1)).begin()
+        here.trial(BitFlip("storage-1:storage-2", message="request", field="body", bit=1)).begin()
+
+
+def test_a_watch_looks_on_virtual_time_and_ends_with_its_block(cluster):
+    """Beside a wait of two seconds it looks every half second, also with a look that waits, and then no more."""
+    driver, looks = cluster(SIX).driver, []
+
+    def look():
+        began = driver.now()
+        driver.pause(0.25)
+        looks.append(began)
+
+    began = driver.now()
+    with driver.often(look, 0.5):
+        driver.pause(2.1)
+    assert [at - began for at in looks] == pytest.approx([0.5, 1.25, 2.0])
+    driver.pause(5)
+    assert len(looks) == 3
 
 
 def test_logs_are_left_as_real_nodes_leave_them(cluster, tmp_path):
