@@ -12,6 +12,9 @@ from straybit_nodes.topology import Kind
 
 __all__ = ["Load"]
 
+KEYS = 1024
+"""Objects that are written and read: a working set, since finding out who holds a key takes a hash for each node."""
+
 
 class Load:
     """`rate` requests a second per storage node, in every region; `ends` has (began, region, whether it succeeded)."""
@@ -50,5 +53,5 @@ class Load:
         def done(answer: Answer | None) -> None:
             self.ends.append((began, region, answer is not None and answer.status in {200, 404}))
 
-        target = f"/load/{self.rng.getrandbits(32)}"
+        target = f"/load/{self.rng.randrange(KEYS)}"
         self.requests.send(balancer, put(target, b".") if writes else get(target), done)

@@ -59,8 +59,9 @@ class Sync:
         heard = self._heard.get(sender, 0)
         joined = not digest.since or (same_memory(heard, digest.since) and heard >= digest.since)
         news = view.since(digest.heard) if digest.since and digest.heard else None
-        rest = view.entries.values() if news is None else news
-        send += [entry for entry in rest if entry.owner not in told]
+        if not told >= view.entries.keys():
+            rest = view.entries.values() if news is None else news
+            send += [entry for entry in rest if entry.owner not in told]
         if joined and news is not None and not send and not want and digest.summary != view.summary:
             joined, send = False, list(view.entries.values())
         if all(entry.owner != self._own for entry in send):
