@@ -100,7 +100,14 @@ def emptied(out: Path) -> Path:
     return out
 
 
-def play(case: Case, seed: int, backend: Backend, folder: Path, topology: Topology) -> RunResult:
+class Size(msgspec.Struct, frozen=True):
+    """How large the cluster is, and how many times as long everything takes in it."""
+
+    topology: Topology
+    pace: float = 1.0
+
+
+def play(case: Case, seed: int, backend: Backend, folder: Path, size: Size) -> RunResult:
     """One run; one in which the host stood still is no verdict and is played again, at most twice. All are kept."""
     options = RunOptions(
         defences=case.defences,
@@ -108,7 +115,8 @@ def play(case: Case, seed: int, backend: Backend, folder: Path, topology: Topolo
         backend=backend.name,
         seed=seed,
         budgets=budgets_with(),
-        topology=topology,
+        topology=size.topology,
+        pace=size.pace,
     )
     return perform_tries(
         find_scenario(case.scenario),
@@ -119,18 +127,18 @@ def play(case: Case, seed: int, backend: Backend, folder: Path, topology: Topolo
     )
 
 
-def played(case: Case, seed: int, backend: Backend, out: Path, *, topology: Topology, twice: bool) -> bool:
+def played(case: Case, seed: int, backend: Backend, out: Path, *, size: Size, twice: bool) -> bool:
     """Play one seed, say in a line how it went, and answer whether it held, both times and alike."""
     began = time.monotonic()
     folder = out / f"{case.scenario}-{case.defences}-{seed}"
-    result = play(case, seed, backend, folder, topology)
+    result = play(case, seed, backend, folder, size)
     ok, why = holds(result, case.defences)
     if twice:
-        again = play(case, seed, backend, folder.with_name(f"{folder.name}-again"), topology)
+        again = play(case, seed, backend, folder.with_name(f"{folder.name}-again"), size)
         ok_again, why_again = holds(again, case.defences)
         unlike = differences(result, again)
         scenario = find_scenario(case.scenario)
-        if len({scenario.plan(topology, seed) for _ in range(2)}) > 1:
+        if len({scenario.plan(size.topology, seed) for _ in range(2)}) > 1:
             unlike.insert(0, "the plan is another one each time")
         ok, why = ok and ok_again and not unlike, "; ".join([why, f"again {why_again}", *unlike[:5]])
     took = time.monotonic() - began
@@ -150,6 +158,9 @@ def played(case: Case, seed: int, backend: Backend, out: Path, *, topology: Topo
     help="Play the first seed of this case twice, and compare.",
 )
 @size_options
+@click.option(
+    "--pace", type=click.FloatRange(1, 16), default=1.0, show_default=True, help="Slow motion, so many times."
+)
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="process", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("straybit-out/verdicts"), show_default=True)
 def main(
@@ -160,18 +171,19 @@ def main(
     twice_for: str | None,
     servers: tuple[int, int],
     balancers: tuple[int, int],
+    pace: float,
     backend: str,
     out: Path,
 ) -> None:
     """Print one line a run, then how many held, as a table and as JSON in OUT/verdicts.json."""
-    topology = read_size(servers, balancers)
+    size = Size(read_size(servers, balancers), pace)
     emptied(out)
     rows = []
     with open_backend(backend) as runner:
         for case in (Case(name, defences) for name in ([only] if only else USUAL) for defences in DEFENCES):
             again = range(first, first + (seeds if twice else case.word == twice_for))
             runs = range(first, first + seeds)
-            good = sum(played(case, seed, runner, out, topology=topology, twice=seed in again) for seed in runs)
+            good = sum(played(case, seed, runner, out, size=size, twice=seed in again) for seed in runs)
             low, high = wilson(good, seeds)
             rows.append({**msgspec.to_builtins(case), "held": good, "of": seeds, "low": low, "high": high})
     facts = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "backend": backend, "machine": machine()}
