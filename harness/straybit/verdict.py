@@ -79,7 +79,7 @@ def _evidence(course: Course, witness: Witness, answers: Sequence[Answer], detec
         host_ok=not witness.host_troubles(),
         spread=len(witness.reached()),
         adopted=witness.adopted(),
-        served=any(a.verdict in _SERVED and not a.reply.noticed_by for a in answers),
+        served=any(map(_in_vain, answers)),
         detected_by=tuple(sorted({d.by for d in detections})),
         crashed=witness.crashed(),
         hung=bool(course.hung),
@@ -88,13 +88,18 @@ def _evidence(course: Course, witness: Witness, answers: Sequence[Answer], detec
     )
 
 
+def _in_vain(answer: Answer) -> bool:
+    """Whether a client was given something wrong and did not notice."""
+    return answer.verdict in _SERVED and not answer.reply.noticed_by
+
+
 def _why(course: Course, witness: Witness, evidence: Evidence, answers: Sequence[Answer], outcome: Outcome) -> str:
     if outcome is Outcome.INVALID:
         return "; ".join(witness.host_troubles()) or course.doubt or "the flip was not delivered"
     if witness.wrong:
         return witness.example()
     if evidence.served:
-        answer = next(a for a in answers if a.verdict in _SERVED and not a.reply.noticed_by)
+        answer = next(filter(_in_vain, answers))
         return f"{answer.identity} {_SERVED[answer.verdict]}"
     if evidence.crashed or course.hung:
         return f"ended: {', '.join(evidence.crashed) or 'none'}; silent: {', '.join(course.hung) or 'none'}"

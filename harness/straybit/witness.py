@@ -37,17 +37,13 @@ class Witness:
         self._mark = cluster.observers.mark()
         self._exits = len(cluster.exits())
         self._members = {s.name: s.member for s in cluster.topology.services()}
-        self._wires = dict(self._carried())
+        links = {toxic.link for toxic in self._toxics.values()}
+        specs = (spec for link in links for spec in cluster.topology.links(link.partition(":")[0]))
+        self._wires = {spec.name: spec.wire for spec in specs}
         self._frames = {name: self._next_frame(name) for name in self._possible_receivers()}
         self.receipts: tuple[Receipt, ...] = ()
         self.felt: dict[int, float] = {}
         self.wrong: set[Wrong] = set()
-
-    def _carried(self) -> Iterator[tuple[str, str]]:
-        """What each link of a toxic carries."""
-        for link in {toxic.link for toxic in self._toxics.values()}:
-            specs = self._cluster.topology.links(link.partition(":")[0])
-            yield from ((spec.name, spec.wire) for spec in specs if spec.name == link)
 
     # -- the proxy's word ----------------------------------------------------------------------------------
 
