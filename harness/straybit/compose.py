@@ -83,6 +83,7 @@ services:
     command: ["-host=0.0.0.0", "-config=/links.json"]
     configs: [{{source: links, target: /links.json}}]
     user: "65534:65534"
+    environment: {{LOG_LEVEL: error}} # it has up to eight lines for a connection, and each request makes a dozen
     mem_limit: 512m
     pids_limit: 256
     ports: [{front_ports}]
