@@ -3,6 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+STRAYBIT_INSTALL ?= $(BIN)/pip install --quiet --disable-pip-version-check
 OUT ?= straybit-out
 BACKEND ?= process
 SEEDS ?= 20
@@ -20,7 +21,7 @@ help: ## this list
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "straybit needs Python 3.11 or newer, and none was found: install one, or say make PYTHON=/path/to/python3" >&2; exit 2; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	$(STRAYBIT_INSTALL) -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
 .PHONY: demo test test-proofs test-docker unit check bench bench-sim sim verdicts clean

@@ -14,6 +14,8 @@ from straybit_nodes.topology import Topology
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 PROJECT = "straybit-test-by-hand"
+CLIENTS = os.environ.get("STRAYBIT_S3_CLIENTS")
+KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "will do", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,28 @@ def test_unmodified_clients_can_use_it(by_hand):
     assert near.create_bucket("by-hand").ok
     assert near.put("by-hand", "key", b"a body").ok
     assert far.get("by-hand", "key").body == b"a body"
+
+
+@pytest.mark.fetched
+@pytest.mark.skipif(CLIENTS is None, reason="say make s3-clients, and with STRAYBIT_S3_CLIENTS where they are")
+def test_aws_s3_can_use_it(by_hand, tmp_path):
+    """The command line that the file's own head shows, and a folder there and back."""
+    endpoint = f"http://{published(by_hand, 'toxiproxy', 20_000)}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **KEYS}
+
+    def aws(*words):
+        command = [f"{CLIENTS}/aws", "--endpoint-url", endpoint, "s3", *map(str, words)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "large").write_bytes(bytes(range(256)) * 40_000)
+    aws("mb", "s3://bucket")
+    aws("cp", "--recursive", tmp_path / "there", "s3://bucket/folder")
+    assert "folder/large" in aws("ls", "--recursive", "s3://bucket")
+    aws("cp", "--recursive", "s3://bucket/folder", tmp_path / "back")
+    assert (tmp_path / "back" / "large").read_bytes() == (tmp_path / "there" / "large").read_bytes()
 
 
 def test_every_container_is_bound_and_fenced(by_hand, engine):

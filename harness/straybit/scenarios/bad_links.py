@@ -5,7 +5,7 @@ The network's toxics are on real Toxiproxy where it stands in front of straybit'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from straybit import records
 from straybit.faults import BitFlip
@@ -23,6 +23,8 @@ LINK = "gossip-1:gossip-2"
 LATENCY_MS = 200
 SLOW_MS, JITTER_MS = 20, 10
 """On every link at once: a request crosses a dozen of them one after another, and a client waits for one second."""
+SHOWN = 3
+"""Rows of a table of toxics; on all links they are alike."""
 SLOW_BUDGET = 2.0
 """A restore over slow links may take so many times the budget of one over fast ones."""
 
@@ -35,13 +37,17 @@ def _digest_flip() -> Flip:
     return BitFlip(LINK, message="digest", field="gossip-1.version", bit=62)
 
 
-def _show(run: Run, shown: Iterable[Shown]) -> None:
-    """Put on record which toxics were on, by the word of the server that had them."""
+def _show(run: Run, shown: Sequence[Shown], links: Iterable[str]) -> None:
+    """Put on record which toxics were on, by the word of the server that had them; it must name every link."""
     server = f"Toxiproxy {run.cluster.network.version()}" if run.cluster.fronted else "straybit's own proxy"
-    table = records.Table(
-        name=f"toxics of {server}", columns=("link", "toxic", "stream", "attributes"), rows=tuple(shown)
+    run.record(
+        records.Table(
+            name=f"toxics of {server}", columns=("link", "toxic", "stream", "attributes"), rows=tuple(shown[:SHOWN])
+        )
     )
-    run.record(table)
+    wanted = set(links)
+    met = {link for link, *_ in shown} == wanted
+    run.expect(f"{server} itself lists a toxic on each bad link", met, f"{len(shown)} of {len(wanted)}")
 
 
 def _one_flip(flip: Callable[[], Flip], kind: str, attributes: dict[str, int], stream: str) -> Callable[[Run], None]:
@@ -50,7 +56,7 @@ def _one_flip(flip: Callable[[], Flip], kind: str, attributes: dict[str, int], s
         with run.phase("trial"):
             trial.begin()  # on a cluster that is clean; a message meets the flip before the toxic once in hundreds
             with network_toxic(run.cluster, kind, attributes, [LINK], stream=stream) as shown:  # type: ignore[arg-type]
-                _show(run, shown)
+                _show(run, shown, [LINK])
                 trial.settle()
                 trial.revert()
             trial.recover()
@@ -73,7 +79,7 @@ def _restore(run: Run) -> None:
     links = [link.name for link in run.topology.links()]
     attributes = {"latency": SLOW_MS, "jitter": JITTER_MS}
     with run.phase("restore over slow links"), network_toxic(run.cluster, "latency", attributes, links) as shown:
-        _show(run, shown[:3])
+        _show(run, shown, links)
         restored, began_s = run.restore("staged", budget_s=SLOW_BUDGET * run.budgets["staged"])
         took_s = run.now() - began_s
         run.expect("the staged restore comes to its end while every link is slow", restored, f"{took_s:.1f} s")
