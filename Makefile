@@ -32,6 +32,7 @@ NOT_HERE := and not docker and not fetched
 test: $(VENV)/.ready ## what every change is tried against: both events and all that they rest on, minutes
 	$(BIN)/pytest -n 2 -m 'not proof and not alone $(NOT_HERE)' $(PYTEST_ARGS)
 	$(BIN)/pytest -m 'not proof and alone $(NOT_HERE)' $(PYTEST_ARGS)
+	@docker info >/dev/null 2>&1 || echo "no test of containers can run here: no Docker engine answers (straybit doctor --backend docker says what to do)"
 	@echo "more: make test-proofs, test-docker, conformance, s3-clients"
 
 test-proofs: $(VENV)/.ready ## the long ones: every defence off and on, July's mechanisms, the damage table, storms, kills, weak nodes
@@ -137,20 +138,24 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 STRAYBIT_IMAGE ?= straybit:$(VERSION)
 STRAYBIT_BASE ?= python:3.11-slim-bookworm
 IMAGE_PYTHON ?= 3.11
-WHEEL_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014,--platform $(tag)_$(shell uname -m))
+STRAYBIT_TOXIPROXY_IMAGE ?= ghcr.io/shopify/toxiproxy:2.12.0
+MACHINE := $(subst arm64,aarch64,$(shell uname -m))
+WHEEL_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014,--platform $(tag)_$(MACHINE))
 
 build/wheels/needed: nodes/requirements.txt constraints.txt | $(VENV)/.ready
-	rm -rf $@
-	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --python-version $(IMAGE_PYTHON) $(WHEEL_PLATFORMS) -c constraints.txt -r nodes/requirements.txt -d $@
+	rm -rf $@ $@.new
+	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --python-version $(IMAGE_PYTHON) $(WHEEL_PLATFORMS) -c constraints.txt -r nodes/requirements.txt -d $@.new
+	mv $@.new $@
 
 .PHONY: wheels image
 wheels: build/wheels/needed ## straybit, and what its nodes need, as wheels for the image's Python
 	rm -rf build/wheels/own
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheels/own .
 
-image: wheels ## the container image of nodes and proxy
+image: wheels ## the container image of nodes and proxy, and Toxiproxy's where it is missing
 	@command -v docker >/dev/null || { echo "there is no docker client on the path: install Docker, or use the backend process" >&2; exit 2; }
 	docker build --quiet --network none --build-arg BASE=$(STRAYBIT_BASE) --build-arg VERSION=$(VERSION) -t $(STRAYBIT_IMAGE) -f nodes/Dockerfile .
+	@docker image inspect $(STRAYBIT_TOXIPROXY_IMAGE) >/dev/null 2>&1 || docker pull --quiet $(STRAYBIT_TOXIPROXY_IMAGE)
 
 clean: ## removes what the targets made
 	rm -rf $(VENV) $(OUT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

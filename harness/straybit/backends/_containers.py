@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from shutil import rmtree
 from typing import Any
 
 from straybit.backends import BackendError
+from straybit.backends._ends import KILLED, Ends
 from straybit.backends._engine import Engine, EngineError
 from straybit.backends._followers import EventFollower, LogFollower
 from straybit.backends._readiness import await_answer
@@ -27,23 +27,23 @@ GRACE_S = 3
 GONE_S = 10.0
 """From SIGKILL to the engine's word that the container is gone."""
 LOOK_S = 1.0
+LOGS_S = 3.0
+"""For the last lines of all logs to arrive."""
 RESTART_S = 20.0
 WORKERS = 8
 """Calls to the engine at a time; it does most of their work one after another."""
 SERVICE = "com.docker.compose.service"
 _PROXIES = (FRONT, BACK)
+_ENDINGS = {True: ("log", "log"), False: ("ndjson", "err")}
+"""Of the files for what is JSON, line by line, and what is not: of proxies, and of nodes."""
 
 
 class _Container:
-    """One service's container, through all its starts."""
+    """One service's container, and where its ports are published."""
 
     def __init__(self, summary: Mapping[str, Any]) -> None:
         self.id = str(summary["Id"])
-        self.ports: dict[int, int] = {}
-        self.ended: Exit | None = None
-        self.asked = False
-        self.paused = False
-        self.killed_for_memory = False
+        self.ports = _ports(summary.get("Ports") or [])
 
 
 class Containers:
@@ -59,14 +59,9 @@ class Containers:
         self._logs = logs
         self._down = down
         self.temporary: Path | None = None
-        self._mutex = threading.RLock()  # entered by itself: see straybit.crew on Ctrl-C
-        self._changed = threading.Condition(self._mutex)
         self._containers: dict[str, _Container] = {}
         self._controls: dict[str, Control] = {}
-        self._exits: list[Exit] = []
-        self._on_exit: Callable[[Exit], None] = lambda _: None
-        self._lost = False
-        self._ending = False
+        self._ends = Ends()
         self._events: EventFollower | None = None
         self._followers: dict[str, LogFollower] = {}
 
@@ -75,9 +70,8 @@ class Containers:
     def find(self) -> None:
         """Learn the containers and their published ports. Raises EngineError."""
         for summary in self._engine.containers(f"{RUN}={self._run}"):
-            container = _Container(summary)
-            container.ports = _ports(summary.get("Ports") or [])
-            self._containers[summary["Labels"][SERVICE]] = container
+            self._containers[summary["Labels"][SERVICE]] = _Container(summary)
+        self._ends = Ends(self._containers, harness=_PROXIES)
 
     def port(self, name: str, inner: int) -> int:
         """Where on 127.0.0.1 a container's port is published. Raises BackendError."""
@@ -92,11 +86,12 @@ class Containers:
 
     def follow(self, on_exit: Callable[[Exit], None]) -> None:
         """Write every container's output into the logs' folder, and watch the engine's events."""
-        self._on_exit = on_exit
-        self._events = EventFollower(self._engine, f"{RUN}={self._run}", self._event, self._engine_gone)
+        self._ends.on_exit = on_exit
+        self._events = EventFollower(self._engine, f"{RUN}={self._run}", self._event, self._ends.lose_engine)
         for name, container in self._containers.items():
-            files = [self._logs / f"{name}.{end}" for end in (("log",) * 2 if name in _PROXIES else ("ndjson", "err"))]
-            self._followers[name] = LogFollower(self._engine, container.id, *files)
+            log, errors = (self._logs / f"{name}.{end}" for end in _ENDINGS[name in _PROXIES])
+            self._followers[name] = LogFollower(self._engine, container.id, log, errors)
+            self._follow_log(name)
         self._look_again()
 
     def _look_again(self) -> None:
@@ -109,57 +104,44 @@ class Containers:
         """Ask about one container, where its event may not come."""
         state = self._inspect(name)["State"]
         if not state["Running"]:
-            self._ended(name, int(state["ExitCode"]), time.monotonic(), oom=bool(state.get("OOMKilled")))
+            self._ends.died(name, int(state["ExitCode"]), time.monotonic(), oom=bool(state.get("OOMKilled")))
 
     # -- what the engine tells -------------------------------------------------------------------------------------
 
     def _event(self, kind: str, name: str, attributes: Mapping[str, str], t: float) -> None:
-        container = self._containers.get(name)
-        if container is None:
-            return
         if kind == "oom":
-            container.killed_for_memory = True
+            self._ends.short_of_memory(name, t)
         elif kind == "die":
-            self._ended(name, int(attributes.get("exitCode", "0")), t, oom=container.killed_for_memory)
+            code = int(attributes.get("exitCode", "0"))
+            oom = code == KILLED and self._ends.news(name, t) and self._killed_for_memory(name)
+            self._ends.died(name, code, t, oom=oom)
 
-    def _ended(self, name: str, code: int, t: float, *, oom: bool) -> None:
-        host = "killed for memory" if oom else ""
-        with self._mutex:
-            container = self._containers[name]
-            if container.ended is not None:
-                return
-            exit = container.ended = Exit(t, name, code if code <= 128 else 128 - code, host)
-            unasked = not container.asked
-            if unasked:
-                self._exits.append(exit)
-            self._changed.notify_all()
-        if unasked:
-            self._on_exit(exit)
+    def _killed_for_memory(self, name: str) -> bool:
+        """Asked where an engine may tell of the end before the reason."""
+        try:
+            return bool(self._inspect(name)["State"].get("OOMKilled"))
+        except EngineError:
+            return False
 
-    def _engine_gone(self, why: str) -> None:
-        """The engine's events ended by themselves: nothing that is said from here on can be believed."""
-        with self._mutex:
-            if self._ending or self._lost:
-                return
-            self._lost = True
-            exit = Exit(time.monotonic(), "docker", -1, f"the Docker engine is gone ({why})")
-            self._exits.append(exit)
-            self._changed.notify_all()
-        self._on_exit(exit)
+    def _follow_log(self, name: str) -> None:
+        """What a node noticed is known from its log alone: one that ends before its container makes no verdict."""
+        start = self._ends.starts(name)
+
+        def ended(why: str) -> None:
+            if not self._ends.wait_past(name, start, GONE_S):
+                self._ends.lose(name, f"its log cannot be followed any more: {why}")
+
+        self._followers[name].follow(ended)
 
     # -- Services --------------------------------------------------------------------------------------------------
 
     def running(self, name: str) -> bool:
         """As Services.running."""
-        with self._mutex:
-            container = self._containers.get(name)
-            return not self._lost and container is not None and container.ended is None and not container.paused
+        return self._ends.running(name)
 
     def ended(self, name: str) -> Exit | None:
         """The end of the service's last start, None while it lives."""
-        with self._mutex:
-            container = self._containers.get(name)
-            return container.ended if container is not None else None
+        return self._ends.ended(name)
 
     def last_words(self, name: str) -> str:
         """The last lines of a container's output, for an error."""
@@ -179,17 +161,19 @@ class Containers:
 
     def pause(self, name: str) -> None:
         """As Services.pause."""
-        container = self._containers[name]
-        with self._mutex:
-            container.paused = True
-        self._engine.ask(lambda api: api.pause(container.id), f"{name} cannot be paused")
+        id = self._containers[name].id
+        self._ends.paused(name, True)
+        try:
+            self._engine.ask(lambda api: api.pause(id), f"{name} cannot be paused")
+        except EngineError:
+            self._ends.paused(name, False)
+            raise
 
     def unpause(self, name: str) -> None:
         """As Services.unpause."""
-        container = self._containers[name]
-        self._engine.ask(lambda api: api.unpause(container.id), f"{name} cannot go on")
-        with self._mutex:
-            container.paused = False
+        id = self._containers[name].id
+        self._engine.ask(lambda api: api.unpause(id), f"{name} cannot go on")
+        self._ends.paused(name, False)
 
     def terminate(self, name: str) -> None:
         """As Services.terminate."""
@@ -204,14 +188,19 @@ class Containers:
         container = self._containers[name]
         if self.ended(name) is None:
             raise BackendError(f"{name} is still there; end it first")
-        with self._mutex:
-            container.ended, container.asked, container.killed_for_memory = None, False, False
-        self._engine.ask(lambda api: api.start(container.id), f"{name} cannot be started")
+        self._ends.started(name)
+        try:
+            self._engine.ask(lambda api: api.start(container.id), f"{name} cannot be started")
+        except EngineError:
+            self._ends.asked(name)
+            with suppress(EngineError):
+                self._look_whether_ended(name)
+            raise
         ports = self._inspect(name)["NetworkSettings"]["Ports"] or {}
         container.ports = {int(inner.partition("/")[0]): int(at[0]["HostPort"]) for inner, at in ports.items() if at}
         control = self._controls[name]
         control.move((control.address[0], self.port(name, CONTROL)))
-        self._followers[name].again()
+        self._follow_log(name)
         await_answer(control, self, state="held", budget_s=RESTART_S)
         control.resume()
 
@@ -221,12 +210,11 @@ class Containers:
 
     def exits(self) -> tuple[Exit, ...]:
         """As Services.exits."""
-        with self._mutex:
-            return tuple(self._exits)
+        return self._ends.exits()
 
     def end(self) -> None:
         """As Services.end: asks all at once, and gives their logs time to arrive."""
-        self._ending = True
+        self._ends.closing()
         names = [name for name in self._containers if self.ended(name) is None]
         errors: list[str] = []
 
@@ -240,13 +228,13 @@ class Containers:
             with Crew(WORKERS, "straybit-containers") as crew:
                 crew.each(one, names)
 
-        if self._events is not None and not self._lost:  # else nobody would hear of their end, and `clean` ends them
+        if self._events is not None and not self._ends.lost:  # else nobody hears of their end, and `clean` ends them
             each(self._signal_to_end, names)
-            with self._mutex:
-                self._changed.wait_for(lambda: self._lost or all(map(self._is_gone, names)), GRACE_S)
-            each(self.kill, [name for name in names if not self._is_gone(name)])
+            self._ends.wait(names, GRACE_S)
+            each(self.kill, [name for name in names if self.ended(name) is None])
+        until = time.monotonic() + LOGS_S
         for follower in self._followers.values():
-            follower.close()
+            follower.close(max(0.0, until - time.monotonic()))
         if self._events is not None:
             self._events.close()
         if errors:
@@ -254,7 +242,7 @@ class Containers:
 
     def clean(self, keep: bool) -> None:
         """As Services.clean; a volume has no use for anybody, so that its data go with it."""
-        self._ending = True
+        self._ends.closing()
         try:
             self._down()
         except EngineError as error:
@@ -272,27 +260,21 @@ class Containers:
             self._engine.ask(lambda api: api.kill(id, "SIGTERM"), f"{name} cannot be told to end")
 
     def _ask_to_end(self, name: str) -> str:
-        container = self._containers[name]
-        with self._mutex:
-            container.asked = True
-            paused, container.paused = container.paused, False
-        if paused:  # a frozen process takes no signal
-            self._engine.ask(lambda api: api.unpause(container.id), f"{name} cannot go on")
-        return container.id
+        id = self._containers[name].id
+        self._ends.asked(name)
+        if self._ends.paused(name, False):  # a frozen process takes no signal
+            self._engine.ask(lambda api: api.unpause(id), f"{name} cannot go on")
+        return id
 
     def _await_gone(self, name: str) -> None:
         """Wait for the engine's event, and look for oneself where it does not come."""
         deadline = time.monotonic() + GONE_S
         while time.monotonic() < deadline:
-            with self._mutex:
-                if self._changed.wait_for(lambda: self._is_gone(name) or self._lost, LOOK_S):
-                    return
+            if self._ends.wait([name], LOOK_S):
+                return
             self._look_whether_ended(name)
-        if not self._is_gone(name):
+        if self.ended(name) is None:
             raise BackendError(f"{name} did not end within {GONE_S:g} s")
-
-    def _is_gone(self, name: str) -> bool:
-        return self._containers[name].ended is not None
 
     def _inspect(self, name: str) -> dict[str, Any]:
         container = self._containers[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from straybit.backends._engine import Engine
 __all__ = ["EventFollower", "LogFollower"]
 
 END_S = 2.0
-"""For a stream to come to its end once its container has."""
+"""For the engine's events to come to their end."""
+LAST_S = 10.0
+"""For the output of a container's last start to arrive before that of the next is taken."""
 
 
 class LogFollower:
@@ -32,23 +34,37 @@ class LogFollower:
         self._taken = 0
         self._left = b""
         self._thread: threading.Thread | None = None
-        self.again()
 
-    def again(self) -> None:
-        """Follow the container's next start, when the last one's output has come to its end."""
-        self.close()
-        self._thread = threading.Thread(target=self._follow, name="straybit-container-log", daemon=True)
+    def follow(self, on_end: Callable[[str], None]) -> None:
+        """Follow this start of the container, from when the last one's output has come to its end.
+
+        `on_end(why)` is told when there is no more to come; whether that is as it should be, others know.
+        """
+        self._thread = threading.Thread(
+            target=self._follow, args=(self._thread, on_end), name="straybit-container-log", daemon=True
+        )
         self._thread.start()
 
-    def close(self) -> None:
-        """Return when the stream has ended, or after END_S."""
+    def close(self, within_s: float) -> None:
+        """Return when the output has ended, or after `within_s`."""
         if self._thread is not None:
-            self._thread.join(END_S)
+            self._thread.join(within_s)
 
-    def _follow(self) -> None:
+    def _follow(self, last: threading.Thread | None, on_end: Callable[[str], None]) -> None:
+        if last is not None:
+            last.join(LAST_S)
+        why = "it came to its end"
+        try:
+            if last is None or not last.is_alive():  # two at a time would write everything twice
+                self._write(self._engine.api.logs(self._id, stream=True, follow=True))
+        except Exception as error:
+            why = str(error)
+        on_end(why)
+
+    def _write(self, chunks: Iterable[bytes]) -> None:
         skip = self._taken
         with self._log.open("ab", buffering=0) as log, self._errors.open("ab", buffering=0) as errors:
-            for chunk in self._chunks():
+            for chunk in chunks:
                 fresh = chunk[skip:]
                 skip = max(0, skip - len(chunk))
                 self._taken += len(fresh)
@@ -59,12 +75,6 @@ class LogFollower:
                     log.write(structured)
                 if other:
                     errors.write(other)
-
-    def _chunks(self) -> Iterator[bytes]:
-        try:
-            yield from self._engine.api.logs(self._id, stream=True, follow=True)
-        except Exception:
-            return
 
 
 class EventFollower:

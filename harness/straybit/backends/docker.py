@@ -7,8 +7,9 @@ import random
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,6 +45,8 @@ RESTART_S = 5.0
 LOOK_EVERY_S = 0.2
 """At each of them while they start; a look costs more than at a process, and takes time from twenty interpreters."""
 HOST = "127.0.0.1"
+ROUTES = Path("/proc/net/route")
+"""What the host reaches there, as behind a VPN, is to stay reachable."""
 
 
 class DockerBackend:
@@ -146,22 +149,11 @@ class _Project:
         except (ValueError, OSError) as error:
             raise BackendError(f"the cluster's compose.yaml cannot be written: {error}") from None
         containers = Containers(engine, self.run, logs=self.home / "logs", down=self._down)
-        try:
+        with _or_down(containers.end, partial(containers.clean, keep=False)):
             self._up(engine)
             cluster = self._cluster(layout, containers)
-        except BaseException:
-            with ExitStack() as stack:
-                stack.callback(containers.clean, keep=False)
-                stack.callback(containers.end)
-            raise
-        try:
+        with _or_down(cluster.close):
             _make_ready(cluster, containers, budget_s)
-        except (ControlError, ProxyError, OSError) as error:
-            cluster.close()
-            raise BackendError(f"the cluster did not start: {error}") from error
-        except BaseException:
-            cluster.close()
-            raise
         return cluster
 
     def environment(self, net: str) -> dict[str, str]:
@@ -177,6 +169,7 @@ class _Project:
             "STRAYBIT_RULES": msgspec.json.encode(spec.rules).decode(),
             "STRAYBIT_SEED": str(spec.seed),
             "STRAYBIT_HELD": "true",
+            "STRAYBIT_NO_HEALTHCHECK": "true",
             "STRAYBIT_TICKS": "true" if spec.ticks else "false",
             "STRAYBIT_ACCESS_KEY": spec.keys[0],
             "STRAYBIT_SECRET_KEY": spec.keys[1],
@@ -226,6 +219,29 @@ class _Project:
         return cluster
 
 
+@contextmanager
+def _or_down(*steps: Callable[[], None]) -> Iterator[None]:
+    """Take the `steps` down where the block fails; what they leave is told after what went wrong first."""
+    try:
+        yield
+    except BaseException as error:
+        left = [str(more) for step in steps if (more := _failure(step)) is not None]
+        if isinstance(error, BackendError | ControlError | ProxyError | OSError):
+            what = str(error) if isinstance(error, BackendError) else f"the cluster did not start: {error}"
+            raise BackendError("; ".join([what, *left])) from error
+        for line in left:
+            error.add_note(line)
+        raise
+
+
+def _failure(step: Callable[[], None]) -> BackendError | None:
+    try:
+        step()
+    except BackendError as error:
+        return error
+    return None
+
+
 def _make_ready(cluster: Cluster, containers: Containers, budget_s: float) -> None:
     names = [service.name for service in cluster.topology.services()]
     patience = {"budget_s": budget_s, "every_s": LOOK_EVERY_S}
@@ -240,18 +256,32 @@ def _make_ready(cluster: Cluster, containers: Containers, budget_s: float) -> No
 
 
 def _free_nets(engine: Engine) -> list[str]:
-    """Networks of 256 addresses that no network of the engine overlaps, in an order of chance."""
+    """Networks of 256 addresses that no network of the engine overlaps, those off the host's own routes first."""
     networks = engine.ask(lambda api: api.networks(), "networks cannot be listed")
     taken = [
-        ipaddress.ip_network(config["Subnet"])
+        ipaddress.IPv4Network(config["Subnet"], strict=False)
         for network in networks
         for config in (network.get("IPAM") or {}).get("Config") or []
         if "." in config.get("Subnet", "")
     ]
     tried = random.SystemRandom().sample(range(1 << 12), TRIES * 4)
     nets = [f"10.{209 + number // 256 % 16}.{number % 256}" for number in tried]
-    free = [net for net in nets if not any(ipaddress.ip_network(f"{net}.0/24").overlaps(other) for other in taken)]
-    return free[:TRIES]
+    free = [net for net in nets if not _overlaps(net, taken)]
+    routes = _routes(ROUTES.read_text() if ROUTES.is_file() else "")
+    return sorted(free, key=lambda net: _overlaps(net, routes))[:TRIES]
+
+
+def _overlaps(net: str, others: Iterable[ipaddress.IPv4Network]) -> bool:
+    return any(ipaddress.IPv4Network(f"{net}.0/24").overlaps(other) for other in others)
+
+
+def _routes(table: str) -> list[ipaddress.IPv4Network]:
+    """Where the host sends packets elsewhere than by default, as the kernel lists it in /proc/net/route."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    words = [(int(row[1], 16).to_bytes(4, "little"), int(row[7], 16).to_bytes(4, "little")) for row in rows]
+    return [
+        ipaddress.IPv4Network((to, str(ipaddress.IPv4Address(mask))), strict=False) for to, mask in words if any(mask)
+    ]
 
 
 def _as_observation(exit: Exit) -> Observation:
