@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import secrets
 import socket
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -155,7 +157,7 @@ def test_a_network_that_is_taken_is_passed_over(engine, backend, monkeypatch):
     from straybit.backends import docker as module
 
     pool = {"Config": [{"Subnet": "10.206.0.0/24"}]}
-    taken = engine.api.create_network("not-ours", ipam=pool)
+    taken = engine.api.create_network(f"users-{secrets.token_hex(4)}", ipam=pool)
     try:
         monkeypatch.setattr(module, "_free_nets", lambda _: ["10.206.0", "10.206.1"])
         with backend.start(GOSSIP) as cluster:
@@ -164,18 +166,30 @@ def test_a_network_that_is_taken_is_passed_over(engine, backend, monkeypatch):
         engine.api.remove_network(taken["Id"])
 
 
-def test_what_a_user_runs_beside_is_not_touched(backend, engine):
-    """A container of the user's own, on a network and volume of its own, outlives a cluster."""
-    mine = engine.api.create_container(engine.api.images()[0]["Id"], name="mine", volumes=["/mine"])
-    engine.api.create_volume("mine")
+def test_what_a_user_runs_beside_is_not_touched(backend, engine, straybit):
+    """A running container of the user's own compose project, its network and volume outlive a cluster and a sweep."""
+    name = f"users-{secrets.token_hex(4)}"
+    labels = {"com.docker.compose.project": name, "com.docker.compose.service": "gossip-1"}
+    api = engine.api
+    network = api.create_network(name, labels=labels)
+    volume = api.create_volume(name, labels=labels)
+    host = api.create_host_config(binds=[f"{name}:/mine"], network_mode=name)
+    image = f"straybit:{version('straybit')}"
+    mine = api.create_container(
+        image, ["-c", "read -r _"], entrypoint="sh", stdin_open=True, name=name, labels=labels, host_config=host
+    )
     try:
+        api.start(mine["Id"])
         with backend.start(GOSSIP):
             pass
-        assert engine.api.inspect_container(mine["Id"])["Name"] == "/mine"
-        assert engine.api.inspect_volume("mine")["Name"] == "mine"
+        assert straybit("sweep").returncode == 0
+        assert api.inspect_container(mine["Id"])["State"]["Running"]
+        assert api.inspect_network(network["Id"])["Name"] == name
+        assert api.inspect_volume(volume["Name"])["Name"] == name
     finally:
-        engine.api.remove_container(mine["Id"], force=True, v=True)
-        engine.api.remove_volume("mine")
+        api.remove_container(mine["Id"], force=True, v=True)
+        api.remove_network(network["Id"])
+        api.remove_volume(volume["Name"])
 
 
 def test_no_room_for_the_folder_is_told(backend):

@@ -48,11 +48,14 @@ def test_no_header_line_when_not_in_use(run):
     assert "straybit:" not in result.stdout.str()
 
 
-def test_a_defended_cluster_passes_and_says_so_once(run):
-    """The README's kind of test passes, one header line names defences, backend and seed."""
-    result = run(DETECTED)
+@pytest.mark.parametrize("backend", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+def test_a_defended_cluster_passes_and_says_so_once(run, backend, request):
+    """The README's kind of test passes on every backend, one header line names defences, backend and seed."""
+    if backend == "docker":
+        request.getfixturevalue("docker_engine")
+    result = run(DETECTED, f"--straybit-backend={backend}")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["straybit: defences all, backend process, seed 0; 1 test uses a cluster"])
+    result.stdout.fnmatch_lines([f"straybit: defences all, backend {backend}, seed 0; 1 test uses a cluster"])
     assert "play it again" not in result.stdout.str()
 
 
