@@ -2,6 +2,7 @@
 
 toxiproxy-python keeps host and port on a class, has no time-outs and lets a 500 pass;
 here each server has a consumer class of its own, each call has a time-out, and each refusal is a ProxyError.
+What is on loopback is called directly, whatever HTTP_PROXY says: requests exempts nothing by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 TIMEOUT_S = 2.0
 """For one call; a healthy proxy answers in milliseconds, even under load."""
+DIRECTLY = {f"http://{host}": "" for host in ("127.0.0.1", "::1", "localhost")}
+"""For requests: hosts that no HTTP proxy stands before; every other goes where the environment says."""
 
 
 class ProxyError(RuntimeError):
@@ -135,7 +138,7 @@ class ProxyServer:
     def _call(self, method: Literal["get", "post", "delete"], path: str, answer: type[T] | None, **rest: object) -> T:
         where = f"proxy server {self.host}:{self.port}: {method.upper()} {path}"
         try:
-            response = getattr(self._consumer, method)(path, timeout=TIMEOUT_S, **rest)
+            response = getattr(self._consumer, method)(path, timeout=TIMEOUT_S, proxies={**DIRECTLY}, **rest)
         except (ProxyExists, NotFound, InvalidToxic) as error:
             raise ProxyError(f"{where}: {_text(error.args[0])}") from error
         except requests.Timeout as error:

@@ -4,6 +4,7 @@ What a client sends decides what can be noticed (observed with botocore 1.44):
 over plain http today's defaults send a CRC32 and sign the body's SHA-256;
 a client of early 2008 sent neither, and a Content-MD5 only when its author had thought of it.
 Retries are off, because a retry hides the fault.
+HTTP_PROXY is not heeded: every endpoint is the listener of a link on this machine, which such a proxy cannot reach.
 """
 
 from __future__ import annotations
@@ -175,6 +176,7 @@ def _boto3_client(endpoint: str, mode: Mode, deadline_s: float, keys: tuple[str,
         "request_checksum_calculation": mode.calculate,
         "response_checksum_validation": mode.calculate,
         "max_pool_connections": 64,
+        "proxies": {},  # None would ask the environment
     }
     with _SESSION_LOCK:
         client: S3Client = _session(keys).client("s3", endpoint_url=endpoint, config=Config(**settings))

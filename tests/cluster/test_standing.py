@@ -13,12 +13,34 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from straybit import BitFlip
+from straybit.backends._engine import find_engine
+from straybit.network import network_toxic
 from straybit.rollout import staged_plan
 from straybit.standing import NoClusterError, attach, end, read_card
+from straybit.sweep import leftovers, remove
 from straybit_nodes.topology import GENERATION, Topology
 
 pytestmark = pytest.mark.proof
 
+LINK = "gossip-1:gossip-2"
+START = """
+import sys
+from pathlib import Path
+from straybit.standing import start
+from straybit.standing.card import Wanted
+from straybit_nodes.topology import Topology
+
+start(Wanted(backend=sys.argv[1], topology=Topology.gossip_only(3), defences=("gossip-crc",)), Path(sys.argv[2]))
+"""
+"""As `straybit cluster up`, which starts no fewer than 16 containers."""
+STAY = """
+import os
+
+print("up", flush=True)
+os.wait()
+"""
+"""So that the keeper's end is taken note of where the first process of a machine does not care."""
 COMMAND = [sys.executable, "-c", "from straybit.cli import main; main()"]
 
 
@@ -66,6 +88,101 @@ def alone(tmp_path):
     with commands_in(tmp_path) as run:
         run("cluster", "up", "--json")
         yield run
+
+
+@pytest.fixture(scope="module")
+def small(backend, tmp_path_factory):
+    """Commands in a folder where three gossip nodes run, on each backend in turn."""
+    with commands_in(tmp_path_factory.mktemp(backend.name)) as run:
+        subprocess.run([sys.executable, "-c", START, backend.name, run.folder], check=True, timeout=120)
+        yield run
+
+
+@contextlib.contextmanager
+def left_of(run):
+    """Asks for names of a run's containers, networks and volumes; none of processes, which have no run."""
+    if not run:
+        yield list
+        return
+    engine = find_engine()
+
+    def found():
+        return [left for left in leftovers(engine) if left.run == run]
+
+    try:
+        yield lambda: [name for left in found() for name in (*left.containers, *left.networks, *left.volumes)]
+    finally:
+        for left in found():
+            remove(engine, left)
+        engine.close()
+
+
+def test_a_trial_from_another_process(small, until):
+    """Who attaches flips and sees who noticed; a second one on the same link has receipts of its own."""
+    for _ in range(2):
+        with attach(small.folder) as cluster:
+            until(cluster.prove_clean)
+            with cluster.trial(BitFlip(LINK, message="state", field="version", bit=62)) as trial:
+                trial.expect_detected(by="gossip-crc", within_s=5)
+            assert len(trial.record.receipts) == 1
+            with cluster.trial(BitFlip(LINK, message="state", field="version", bit=62, direction="down")) as down:
+                pass
+            assert down.record.receipts[0].delivered is not None
+    assert json.loads(small("cluster", "status", "--json"))["ok"]
+
+
+def test_toxics_of_the_network_are_where_the_backend_has_them(small):
+    """On real Toxiproxy where it stands in front, and there they are a doubt as well."""
+    with attach(small.folder) as cluster:
+        assert cluster.fronted == bool(cluster.run) == (cluster.backend == "docker")
+        with network_toxic(cluster, "latency", {"latency": 1}, [LINK]):
+            assert any(line.startswith(f"proxy {LINK} has the toxic network-") for line in cluster.doubts())
+
+
+def test_a_node_that_was_started_again_is_reached(small):
+    """Wherever its control port is then: by who started it, by who attaches later, and by a restore."""
+    with attach(small.folder) as cluster:
+        before = cluster.pid("gossip-1")
+        cluster.restart("gossip-1")
+        assert cluster.control("gossip-1").healthz().state == "running"
+        cluster.kill("gossip-2")
+    with attach(small.folder) as cluster:
+        assert cluster.pid("gossip-1") != before
+        assert cluster.control("gossip-1").view().name == "gossip-1"
+        assert [service.name for service in cluster.services()] == ["gossip-1", "gossip-3"]
+    done = json.loads(small("restore", "--json"))
+    assert done["stages"][0]["note"] == "restarted first: gossip-2"
+    assert json.loads(small("cluster", "status", "--json"))["ok"]
+
+
+def test_a_small_one_ends_when_it_is_told_to(small):
+    """Keeper, proxies and nodes are gone when `down` returns."""
+    card = read_card(small.folder)
+    family = [psutil.Process(card.pid), *psutil.Process(card.pid).children(recursive=True)]
+    with left_of(card.run) as left:
+        assert len(left()) == (5 + 2 + 1 if card.run else 0)
+        small("cluster", "down")
+        assert psutil.wait_procs(family, timeout=10)[1] == []
+        assert left() == []
+    assert "there is no cluster" in small("cluster", "status", code=2)
+
+
+@pytest.mark.docker
+def test_containers_outlive_a_keeper_that_was_killed(docker_engine, tmp_path):
+    """Then status and down do not say that they are gone, but what removes them."""
+    with commands_in(tmp_path) as straybit:
+        words = [sys.executable, "-c", START + STAY, "docker", straybit.folder]
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as parent:
+            assert parent.stdout.readline() == b"up\n"
+            card = read_card(straybit.folder)
+            os.kill(card.pid, signal.SIGKILL)
+        with left_of(card.run) as left:
+            for command in ("status", "down"):
+                said = straybit("cluster", command, code=2)
+                assert f"`straybit sweep` removes its containers ({card.run})" in said
+            assert len(left()) == 5 + 2 + 1
+            swept = json.loads(straybit("sweep", "--dry-run", "--json"))
+            assert [run["alive"] for run in swept if run["run"] == card.run] == [False]
 
 
 def test_a_client_can_use_what_up_says(up):

@@ -29,6 +29,8 @@ def welcome(card: Card, folder: Path) -> Iterator[str]:
     yield f"  access key  {card.access_key}"
     yield f"  secret key  {card.secret_key}"
     yield f"  proxy       {proxy}"
+    if card.network is not None:
+        yield "  network     http://{}:{}, Toxiproxy, for toxics of the network".format(*card.network)
     yield f"  defences    {', '.join(card.wanted.defences) or 'none'}"
     yield f"  logs        {folder / 'logs'}"
     yield "Try:"

@@ -101,6 +101,7 @@ def _shown(card: Card, folder: Path) -> dict[str, object]:
         "secret_key": card.secret_key,
         "nodes": [{"name": s.name, "kind": str(s.kind), "region": s.region} for s in services],
         "proxy": "http://{}:{}".format(*card.proxy),
+        "network": "http://{}:{}".format(*(card.network or card.proxy)),
         "backend": card.wanted.backend,
         "defences": list(card.wanted.defences),
         "folder": str(folder),

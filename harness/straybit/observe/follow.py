@@ -26,12 +26,13 @@ class Line(msgspec.Struct, frozen=True):
 class Follower:
     """Reads what was appended to each service's file since the last look; a file may come into being later.
 
+    `news` passes over the lines that are there already.
     Tolerates: a missing file, half a line, a line that is no JSON.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], *, news: bool = False) -> None:
         self._files = dict(files)
-        self._at = dict.fromkeys(files, 0)
+        self._at = {service: _size(path) if news else 0 for service, path in files.items()}
 
     def look(self) -> Iterator[Line]:
         """The whole lines that are new, service by service."""
@@ -51,6 +52,13 @@ class Follower:
         whole, newline, _ = data.rpartition(b"\n")
         self._at[service] += len(whole) + len(newline)
         return whole.split(b"\n") if newline else []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _parse(service: str, raw: bytes) -> Line:

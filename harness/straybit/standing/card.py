@@ -15,6 +15,7 @@ __all__ = ["FOLDER", "Card", "NoClusterError", "Wanted", "card_of", "read_card",
 
 FOLDER = Path("straybit-out/cluster")
 NAME = "cluster.json"
+SCHEMA = 2
 KEYS = ("straybit", "straybit-secret")
 """What clients of a standing cluster sign with: access and secret key."""
 
@@ -33,30 +34,41 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """`keeper` is the address of the process that keeps the cluster, and `token` opens it and every control port."""
+    """`keeper` is the address of the process that keeps the cluster, and `token` opens it and every control port.
 
-    schema: int = 1
+    Those are asked of the keeper, since they move when a container is started again.
+    `network` is real Toxiproxy where it stands before `proxy`, and `run` the label of containers where there are any.
+    """
+
+    schema: int = SCHEMA
     wanted: Wanted
     pid: int
     keeper: tuple[str, int]
     token: str
     proxy: tuple[str, int]
-    controls: dict[str, tuple[str, int]]
+    network: tuple[str, int] | None = None
+    run: str = ""
+    restart_s: float = Cluster.restart_s
     endpoints: dict[str, str]
     access_key: str = KEYS[0]
     secret_key: str = KEYS[1]
 
 
+class _Dated(msgspec.Struct, frozen=True):
+    schema: int
+
+
 def card_of(cluster: Cluster, wanted: Wanted, keeper: tuple[str, int], token: str) -> Card:
     """The card of a running cluster."""
-    names = [service.name for service in cluster.topology.services()]
     return Card(
         wanted=wanted,
         pid=os.getpid(),
         keeper=keeper,
         token=token,
         proxy=(cluster.proxy.host, cluster.proxy.port),
-        controls={name: cluster.control(name).address for name in names},
+        network=(cluster.network.host, cluster.network.port) if cluster.fronted else None,
+        run=cluster.run,
+        restart_s=cluster.restart_s,
         endpoints=cluster.endpoints(),
     )
 
@@ -70,15 +82,21 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def read_card(folder: Path) -> Card:
-    """The card in `folder`. Raises NoClusterError."""
+    """The card in `folder`. Raises NoClusterError, and BackendError for one of another schema: its cluster may run."""
     try:
-        return msgspec.json.decode((folder / NAME).read_bytes(), type=Card)
+        written = (folder / NAME).read_bytes()
     except OSError:
         why = f"there is no cluster in {folder}; `straybit cluster up` starts one, --cluster names another folder"
         raise NoClusterError(why) from None
+    try:
+        schema = msgspec.json.decode(written, type=_Dated).schema
+        if schema == SCHEMA:
+            return msgspec.json.decode(written, type=Card)
     except msgspec.MsgspecError as error:
         why = f"{folder / NAME} cannot be read: {error}; end what is left of it by hand and remove the file"
         raise NoClusterError(why) from None
+    why = f"{folder / NAME} is of schema {schema}, and this straybit reads {SCHEMA}"
+    raise BackendError(f"{why}; end that cluster with the straybit that started it, or remove the file if it is gone")
 
 
 def remove_card(folder: Path) -> None:

@@ -4,7 +4,7 @@
 It says `ready`, or in one line why not, on standard output, and is silent from then on.
 
 Tolerates: the end of the terminal that started it, and callers that hang or say rubbish.
-When it dies itself, even by SIGKILL, its backend's own guard ends the services.
+When it dies itself, even by SIGKILL, processes die with it; containers stay until `straybit sweep` removes them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hmac
 import os
 import shutil
 import signal
+import socket
 import socketserver
 import sys
 import threading
@@ -30,8 +31,11 @@ from straybit.standing.card import KEYS, Wanted, card_of, remove_card, write_car
 
 __all__ = ["CALLS", "Answer", "Asked", "main"]
 
-CALLS = ("kill", "pause", "unpause", "terminate", "restart", "pid", "exits", "in_service", "end")
-"""What a caller may ask of the cluster, and `end` of its keeper."""
+CALLS = ("kill", "pause", "unpause", "terminate", "restart", "pid", "exits", "in_service", "controls", "end")
+"""What a caller may ask of the cluster, and `end` of its keeper.
+
+`controls` and `restart` answer with where control ports are: a container's moves whenever it is started.
+"""
 ASK_WITHIN_S = 5.0
 ASK_BYTES = 4096
 
@@ -55,8 +59,11 @@ class _Door(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
+    """`waiting` are the lines of those who told the keeper to end and wait until it has."""
+
     def __init__(self, token: str, answer: Callable[[Asked], Any], over: threading.Event) -> None:
         super().__init__(("127.0.0.1", 0), _Caller)
+        self.waiting: list[socket.socket] = []
         self.token = token
         self.answer = answer
         self.over = over
@@ -73,6 +80,7 @@ class _Caller(socketserver.StreamRequestHandler):
             self.wfile.write(msgspec.json.encode(answer) + b"\n")
             self.wfile.flush()
             if ends:
+                self.server.waiting.append(self.connection)
                 self.server.over.set()
                 self.connection.settimeout(None)
                 self.rfile.read()  # until this process is gone, which is what the caller waits for
@@ -98,23 +106,39 @@ def keep(wanted: Wanted, folder: Path, say: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     shutil.rmtree(folder / "logs", ignore_errors=True)  # those of the cluster before
-    with open_backend(wanted.backend) as backend:
-        cluster = backend.start(wanted.topology, defences=wanted.defences, seed=wanted.seed, folder=folder, keys=KEYS)
-        token = next(cluster.control(service.name).token for service in cluster.topology.services())
-        with _Door(token, lambda asked: _carry_out(cluster, asked), over) as door:
-            threading.Thread(target=door.serve_forever, name="straybit-door", daemon=True).start()
-            write_card(folder, card_of(cluster, wanted, ("127.0.0.1", door.server_address[1]), token))
-            try:
-                say("ready")
-                over.wait()
-            finally:
-                remove_card(folder)
-                door.shutdown()
+    waiting: list[socket.socket] = []
+    try:
+        with open_backend(wanted.backend) as backend:
+            cluster = backend.start(
+                wanted.topology, defences=wanted.defences, seed=wanted.seed, folder=folder, keys=KEYS
+            )
+            token = next(cluster.control(service.name).token for service in cluster.topology.services())
+            with _Door(token, lambda asked: _carry_out(cluster, asked), over) as door:
+                waiting = door.waiting
+                threading.Thread(target=door.serve_forever, name="straybit-door", daemon=True).start()
+                write_card(folder, card_of(cluster, wanted, ("127.0.0.1", door.server_address[1]), token))
+                try:
+                    say("ready")
+                    over.wait()
+                finally:
+                    remove_card(folder)
+                    door.shutdown()
+    except BackendError as error:  # not everything is gone, and whoever waits for that must not believe it
+        for line in waiting:
+            with contextlib.suppress(OSError):
+                line.sendall(msgspec.json.encode(Answer(error=str(error))) + b"\n")
+        raise
 
 
 def _carry_out(cluster: Cluster, asked: Asked) -> object:
-    if asked.call == "end":
-        return None
+    match asked.call:
+        case "end":
+            return None
+        case "controls":
+            return {service.name: cluster.control(service.name).address for service in cluster.topology.services()}
+        case "restart":
+            cluster.restart(*asked.names)
+            return cluster.control(*asked.names).address
     return getattr(cluster, asked.call)(*asked.names)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,10 @@ from straybit_faults.client import ProxyServer
 
 __all__ = ["Remote", "ask", "attach", "end"]
 
-ANSWER_S = 30.0
-"""For the slowest call: a restart ends a process and waits for another."""
-END_S = 30.0
+ANSWER_S = 60.0
+"""For the slowest call: a restart ends a container, at worst after 13 s, and waits up to 20 s for the next."""
+END_S = 60.0
+"""For a cluster of 21 containers on a busy machine; an idle one needs 5 s."""
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -35,21 +39,25 @@ def ask(card: Card, call: str, *names: str) -> Any:  # noqa: ANN401 - what a cal
 
 
 def end(folder: Path) -> Card:
-    """End the cluster in `folder`; it is gone when this returns, with its data. Raises BackendError."""
+    """End the cluster in `folder`; it is gone when this returns, with its data. Raises BackendError where it is not."""
     card = read_card(folder)
     try:
         with _connected(card) as line:
             _asked(line, card, "end")
             line.settimeout(END_S)
-            while line.recv(4096):
-                pass
+            with line.makefile("rb") as words:
+                parting = words.readline()  # nothing, when it has ended and everything with it
     except NoClusterError:
         remove_card(folder)
         raise
     except TimeoutError:
-        raise BackendError(f"the keeper (process {card.pid}) did not end within {END_S:g} s; end it by hand") from None
+        then = "; `straybit sweep` then removes what is left" if card.run else ""
+        why = f"the keeper (process {card.pid}) did not end within {END_S:g} s"
+        raise BackendError(f"{why}; end it by hand{then}") from None
     except ConnectionError:  # it ended without closing the line in order
-        pass
+        parting = b""
+    if parting:
+        raise BackendError(msgspec.json.decode(parting, type=_Answer).error)
     return card
 
 
@@ -57,11 +65,11 @@ def attach(folder: Path) -> Cluster:
     """The cluster in `folder`. Closing it lets go of it and ends nothing. Raises NoClusterError."""
     folder = folder.resolve()
     card = read_card(folder)
-    ask(card, "exits")
+    addresses = msgspec.convert(ask(card, "controls"), dict[str, tuple[str, int]])
     wanted = card.wanted
-    controls = {name: Control(name, address, card.token) for name, address in card.controls.items()}
+    controls = {name: Control(name, address, card.token) for name, address in addresses.items()}
     logs = {name: folder / "logs" / f"{name}.ndjson" for name in controls}
-    return Cluster(
+    cluster = Cluster(
         Spec(
             topology=wanted.topology,
             defences=frozenset(wanted.defences),
@@ -70,19 +78,29 @@ def attach(folder: Path) -> Cluster:
         ),
         folder,
         backend=wanted.backend,
-        services=Remote(card),
+        services=Remote(card, controls),
         controls=controls,
         proxy=ProxyServer(*card.proxy),
+        network=ProxyServer(*card.network) if card.network else None,
+        run=card.run,
         endpoints=card.endpoints,
-        observers=Observers(Follower(logs)),
+        observers=Observers(Follower(logs, news=True)),
     )
+    cluster.restart_s = card.restart_s
+    cluster.serials = itertools.count(time.monotonic_ns())  # receipts of whoever was attached before are still there
+    cluster.observers.start()
+    return cluster
 
 
 class Remote:
-    """The services of a standing cluster, as Services; every call is the keeper's."""
+    """The services of a standing cluster, as Services; every call is the keeper's.
 
-    def __init__(self, card: Card) -> None:
+    `controls` follow a service that is started again from here; whoever else is attached meanwhile attaches anew.
+    """
+
+    def __init__(self, card: Card, controls: Mapping[str, Control]) -> None:
         self._card = card
+        self._controls = controls
 
     def kill(self, name: str) -> None:
         """As Services.kill."""
@@ -102,7 +120,8 @@ class Remote:
 
     def start(self, name: str) -> None:
         """As Services.start."""
-        ask(self._card, "restart", name)
+        address = msgspec.convert(ask(self._card, "restart", name), tuple[str, int])
+        self._controls[name].move(address)
 
     def pid(self, name: str) -> int:
         """As Services.pid."""
@@ -127,7 +146,8 @@ def _connected(card: Card) -> socket.socket:
     try:
         return socket.create_connection(card.keeper, ANSWER_S)
     except OSError as error:
-        why = f"the keeper of the cluster is gone ({error.strerror or error}), and the cluster with it"
+        left = f"; `straybit sweep` removes its containers ({card.run})" if card.run else ", and the cluster with it"
+        why = f"the keeper of the cluster is gone ({error.strerror or error}){left}"
         raise NoClusterError(f"{why}; `straybit cluster up` starts another") from None
 
 

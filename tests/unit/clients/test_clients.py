@@ -144,6 +144,12 @@ def test_refused_connection_is_no_reply(server):
     assert (reply.ok, reply.status, reply.code) == (False, 0, "EndpointConnectionError")
 
 
+def test_the_environments_proxy_is_passed_by(server, client, dead_http_proxy):
+    """HTTP_PROXY is for other machines: an endpoint of a cluster is on this one."""
+    server.reply(body=BODY)
+    assert client().get("bucket", "key").body == BODY
+
+
 @pytest.mark.parametrize(("mode", "noticed"), [("today-default", "client:checksum"), ("2008-plain", "")])
 def test_damaged_body_of_a_get(server, client, mode, noticed):
     """Today's client holds a body against its checksum and is not fooled; one of 2008 takes it."""

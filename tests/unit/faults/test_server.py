@@ -409,3 +409,10 @@ def test_a_silent_server_is_an_error() -> None:
         port = spare.getsockname()[1]
     with pytest.raises(ProxyError, match="is it running"):
         ProxyServer("127.0.0.1", port).version()
+
+
+def test_the_environments_proxy_is_passed_by_on_loopback_alone(proxy: Any, dead_http_proxy: int) -> None:
+    """HTTP_PROXY is not asked for a server on this machine; for one elsewhere it is, as it always was."""
+    assert proxy.version() == "2.12.0"
+    with pytest.raises(ProxyError, match=rf"HTTPConnectionPool\(host='127.0.0.1', port={dead_http_proxy}\)"):
+        ProxyServer("toxiproxy.invalid", 8474).version()

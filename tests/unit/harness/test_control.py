@@ -138,6 +138,11 @@ def test_refusal_is_one_line_with_its_reason(control):
     control.clear()
 
 
+def test_the_environments_proxy_is_passed_by(control, dead_http_proxy):
+    """HTTP_PROXY is for other machines: a control port is on this one."""
+    assert control.healthz().name == "gossip-1"
+
+
 def test_wrong_token_is_refused(address):
     """Without the run's token nothing is answered."""
     stranger = Control("gossip-1", address, "another")

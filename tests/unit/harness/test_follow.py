@@ -55,6 +55,15 @@ def test_each_line_comes_once_and_half_a_line_waits(follower, log):
     assert [seen.event for seen in follower.look()] == ["two"]
 
 
+def test_what_is_there_already_is_no_news(log):
+    """Who asks for news hears nothing of lines before; a log that is not there yet is all news."""
+    append(log, line(event="one"))
+    follower = Follower({"gossip-1": log, "gossip-2": log.with_name("gossip-2.ndjson")}, news=True)
+    append(log, line(event="two"))
+    append(log.with_name("gossip-2.ndjson"), line(event="three"))
+    assert [seen.event for seen in follower.look()] == ["two", "three"]
+
+
 @pytest.mark.parametrize("rubbish", ["not json\n", "[1]\n", '{"event": "x"}\n', '{"t": "x", "event": "y"}\n', "\n"])
 def test_unreadable_line_is_said_and_the_next_one_read(follower, log, rubbish):
     """A line that is no log line becomes an `unreadable` one and spoils no other."""

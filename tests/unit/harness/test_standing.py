@@ -3,14 +3,20 @@
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from straybit.backends import BackendError
+from straybit.control import Control
+from straybit.standing import keeper
 from straybit.standing.card import Card, NoClusterError, Wanted, read_card, write_card
 from straybit.standing.keeper import _Door
-from straybit.standing.remote import Remote, ask
+from straybit.standing.remote import Remote, ask, end
+from straybit.standing.start import start
 from straybit.standing.status import raised
 from straybit_nodes.topology import Topology
 
@@ -20,7 +26,6 @@ CARD = Card(
     keeper=("127.0.0.1", 1),
     token="secret",
     proxy=("127.0.0.1", 2),
-    controls={"gossip-1": ("127.0.0.1", 3)},
     endpoints={"lb-1": "http://127.0.0.1:4"},
 )
 
@@ -34,7 +39,9 @@ def door():
         calls.append((asked.call, asked.names))
         if asked.names == ("broken",):
             raise BackendError("broken did not end")
-        return {"pid": 7, "in_service": False, "exits": [{"t": 1.0, "service": "lb-1", "status": -9}]}.get(asked.call)
+        exits = [{"t": 1.0, "service": "lb-1", "status": -9}]
+        moved = ("127.0.0.1", 5)
+        return {"pid": 7, "in_service": False, "exits": exits, "restart": moved}.get(asked.call)
 
     with _Door("secret", answer, over) as made:
         thread = threading.Thread(target=made.serve_forever)
@@ -58,16 +65,32 @@ def test_no_cluster_is_said_in_one_line(tmp_path):
     (tmp_path / "cluster.json").write_text("{")
     with pytest.raises(NoClusterError, match="cannot be read"):
         read_card(tmp_path)
-    with pytest.raises(NoClusterError, match="keeper of the cluster is gone"):
+    with pytest.raises(NoClusterError, match="keeper of the cluster is gone .*, and the cluster with it; `straybit"):
         ask(CARD, "exits")
+    with pytest.raises(NoClusterError, match=r"is gone .*; `straybit sweep` removes its containers \(straybit-1\); `"):
+        ask(msgspec.structs.replace(CARD, run="straybit-1"), "exits")
+
+
+def test_a_card_of_another_straybit_is_refused_and_kept(tmp_path):
+    """Its cluster may run, so it is no empty folder to start another in, and `down` does not forget it."""
+    old = msgspec.json.encode(msgspec.structs.replace(CARD, schema=1))
+    (tmp_path / "cluster.json").write_bytes(old)
+    for call in (read_card, end, lambda folder: start(CARD.wanted, folder)):
+        with pytest.raises(BackendError, match="is of schema 1, and this straybit reads 2; end that cluster") as caught:
+            call(tmp_path)
+        assert not isinstance(caught.value, NoClusterError)
+    assert (tmp_path / "cluster.json").read_bytes() == old
 
 
 def test_services_are_steered_through_the_keeper(door):
     """Each call arrives with its name, and answers and errors come back as they are."""
     card, calls, _ = door
-    remote = Remote(card)
+    control = Control("gossip-1", ("127.0.0.1", 3), "secret")
+    remote = Remote(card, {"gossip-1": control})
     remote.kill("gossip-1")
     remote.start("gossip-1")
+    assert control.address == ("127.0.0.1", 5)
+    control.close()
     assert (remote.pid("lb-1"), remote.running("lb-1")) == (7, False)
     assert [(exit_.service, exit_.status) for exit_ in remote.exits()] == [("lb-1", -9)]
     with pytest.raises(BackendError, match="broken did not end"):
@@ -117,3 +140,43 @@ def test_alarms_are_read_from_the_ends_of_logs(tmp_path):
         ("gossip-1", "gossip-2"),
         2.0,
     )
+
+
+def test_a_keeper_says_where_all_is_and_what_it_could_not_end(tmp_path, monkeypatch):
+    """Its card has Toxiproxy and run, it knows control ports, and who waits for the end hears what is left."""
+    cluster = SimpleNamespace(
+        topology=Topology.gossip_only(2),
+        control=lambda _: SimpleNamespace(token="secret", address=("127.0.0.1", 3)),
+        proxy=SimpleNamespace(host="127.0.0.1", port=2),
+        network=SimpleNamespace(host="127.0.0.1", port=4),
+        fronted=True,
+        run="straybit-1",
+        restart_s=5.0,
+        endpoints=dict,
+        restart=lambda _: None,
+    )
+
+    @contextmanager
+    def stubborn(_):
+        yield SimpleNamespace(start=lambda *_, **__: cluster)
+        raise BackendError("`straybit sweep` removes what is left")
+
+    monkeypatch.setattr(keeper, "open_backend", stubborn)
+    monkeypatch.setattr(keeper.signal, "signal", lambda *_: None)
+    found = []
+    with ThreadPoolExecutor() as pool:
+
+        def ready(_):
+            card = read_card(tmp_path)
+            found.append(
+                (card.network, card.run, card.restart_s, ask(card, "controls"), ask(card, "restart", "gossip-1"))
+            )
+            found.append(pool.submit(end, tmp_path))
+
+        with pytest.raises(BackendError):
+            keeper.keep(CARD.wanted, tmp_path, ready)
+        with pytest.raises(BackendError, match="`straybit sweep` removes what is left"):
+            found[1].result(5)
+    address = ["127.0.0.1", 3]
+    known = {"gossip-1": address, "gossip-2": address}
+    assert found[0] == (("127.0.0.1", 4), "straybit-1", 5.0, known, address)
