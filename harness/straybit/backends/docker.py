@@ -37,7 +37,7 @@ from straybit_nodes.topology import CLIENT, Topology
 __all__ = ["DockerBackend"]
 
 START_BUDGET_S = 60.0
-"""For a whole cluster to come up; two idle cores need a quarter of it."""
+"""For each step of coming up: a proxy, the control ports, agreement. Two idle cores need 10 s for all of them."""
 TRIES = 5
 """Networks of addresses that are tried until one is free."""
 RESTART_S = 5.0

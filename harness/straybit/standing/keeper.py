@@ -56,10 +56,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Door(socketserver.ThreadingTCPServer):
+    """Where callers knock; `waiting` are the connections of those who told the keeper to end and wait until it has."""
+
     daemon_threads = True
     block_on_close = False
-
-    """`waiting` are the lines of those who told the keeper to end and wait until it has."""
 
     def __init__(self, token: str, answer: Callable[[Asked], Any], over: threading.Event) -> None:
         super().__init__(("127.0.0.1", 0), _Caller)
