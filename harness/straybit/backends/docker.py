@@ -25,6 +25,7 @@ from straybit.backends._readiness import await_agreement, await_answer, await_pr
 from straybit.cluster import Cluster, Spec
 from straybit.compose import RUN, compose_yaml
 from straybit.control import Control, ControlError
+from straybit.crew import HeldBack
 from straybit.driver import LIVE
 from straybit.observe import Follower, Observation, Observers
 from straybit.services import Exit
@@ -114,8 +115,8 @@ class DockerBackend:
         return cluster
 
     def close(self) -> None:
-        """End every cluster of this backend; safe to call twice."""
-        with ExitStack() as stack:  # each is closed, whatever closing another raised
+        """End every cluster of this backend; safe to call twice. Ctrl-C is heard when that is done."""
+        with HeldBack(), ExitStack() as stack:  # each is closed, whatever closing another raised
             stack.callback(self._end_engine)
             for cluster in self._clusters:
                 stack.callback(cluster.close)
@@ -150,10 +151,10 @@ class _Project:
             self._up(engine)
             cluster = self._cluster(layout, containers)
         except BaseException:
-            with ExitStack() as stack:
+            with HeldBack(), ExitStack() as stack:
                 stack.callback(containers.clean, keep=False)
                 stack.callback(containers.end)
-            raise
+                raise  # in here, so that it stands behind what cleaning up may raise
         try:
             _make_ready(cluster, containers, budget_s)
         except (ControlError, ProxyError, OSError) as error:
