@@ -171,14 +171,24 @@ def test_an_interrupt_comes_when_a_cluster_has_been_taken_down(tmp_path):
     assert services.done == ["end", "clean"]
 
 
-def test_an_interrupt_comes_when_every_cluster_has_been_taken_down(tmp_path):
+def test_an_interrupt_comes_when_every_cluster_has_been_taken_down():
     """Those that a backend still has."""
-    every = [Services(), Services()]
+    every = [Slow(), Slow()]
     backend = DockerBackend()
-    backend._clusters = [cluster_of(services, tmp_path) for services in every]
+    backend._clusters = every
     with pytest.raises(KeyboardInterrupt):
         backend.close()
-    assert [services.done for services in every] == [["end", "clean"]] * 2
+    assert [cluster.closed for cluster in every] == [True, True]
+
+
+class Slow:
+    """A cluster during whose closing somebody presses Ctrl-C."""
+
+    closed = False
+
+    def close(self):
+        signal.raise_signal(signal.SIGINT)
+        self.closed = True
 
 
 @pytest.mark.parametrize(("run", "left"), [("straybit-1", "containers of the run straybit-1"), ("", "processes")])

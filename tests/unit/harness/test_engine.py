@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 
+import docker
 import psutil
 import pytest
 
@@ -226,6 +227,22 @@ def test_a_context_that_is_named_goes_before_the_current_one(config, client, tmp
     assert place.tls.verify is True
     assert place.tls.ca_cert.endswith("docker/ca.pem")
     assert told(client, tmp_path) == "none away"
+
+
+def test_certificates_are_shown_to_the_engine(config, monkeypatch):
+    """To the one that was found."""
+    asked = []
+
+    def refuse(**how):
+        asked.append(how)
+        raise docker.errors.DockerException("it is a test")
+
+    monkeypatch.setenv("DOCKER_CONTEXT", "away")
+    monkeypatch.setattr(docker, "APIClient", refuse)
+    with pytest.raises(EngineError, match="no Docker engine answers at tcp://away:2376"):
+        find_engine()
+    assert asked[0]["base_url"] == "tcp://away:2376"
+    assert asked[0]["tls"].cert == engine_place().tls.cert
 
 
 def test_a_host_that_is_named_goes_before_any_context(config, client, tmp_path, monkeypatch):
