@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import msgspec
 
+from straybit.backends import BackendError
 from straybit.clients import MODES, S3Like
 from straybit.control import Control, ControlError, View
-from straybit.crew import Crew
+from straybit.crew import Crew, HeldBack
 from straybit.driver import LIVE, Driver
 from straybit.observe import HostWatch, Observers
 from straybit.observe.host import STALL
@@ -287,11 +288,22 @@ class Cluster:
             return self._kept[name]  # type: ignore[return-value]  # one name, one maker, by contract
 
     def close(self, *, keep: bool | None = None) -> None:
-        """End every service, then remove its data (default: as it was started); safe to call twice."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        """End every service, then remove its data (default: as it was started); safe to call twice.
+
+        Ctrl-C is heard when that is done. A BackendError says in `left` what may be there still.
+        """
+        with HeldBack():
+            with self._lock:
+                if self._closed:
+                    return
+                self._closed = True
+            try:
+                self._take_down(self.spec.keep if keep is None else keep)
+            except BackendError as error:
+                error.left = error.left or (f"containers of the run {self.run}" if self.run else "processes")
+                raise
+
+    def _take_down(self, keep: bool) -> None:
         try:
             self._services.end()
         finally:
@@ -299,7 +311,7 @@ class Cluster:
             self._crew.close()
             for kept in (*self._kept.values(), *self._controls.values()):
                 kept.close()
-            self._services.clean(self.spec.keep if keep is None else keep)
+            self._services.clean(keep)
 
     def _named(self, name: str) -> str:
         return self.topology.service(name).name

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from straybit.backends import BackendError
-from straybit.backends._engine import Engine, compose_version, engine_host, find_engine
+from straybit.backends._engine import OLDEST_API, OLDEST_COMPOSE, Engine, compose_version, find_engine, other_clock
 from straybit.backends._images import image_doubts, images
 
-__all__ = ["OLDEST_COMPOSE", "Finding", "examine"]
-
-OLDEST_COMPOSE = (2, 24)
-"""The first whose `configs` take their content from the file, and whose merges keep `networks` as they stand."""
+__all__ = ["Finding", "examine"]
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -47,9 +45,9 @@ def _docker() -> tuple[Finding, ...]:
         return (Finding("docker", "client", False, "no `docker` on the path", "install Docker"),)
     found = [Finding("docker", "client", True, client), _compose()]
     try:
-        engine = find_engine()
+        engine = find_engine(any_clock=True)
     except BackendError as error:
-        return (*found, Finding("docker", "engine", False, str(error).split("; ")[0], str(error).partition("; ")[2]))
+        return (*found, _missing("engine", str(error)))
     try:
         return (*found, *_engine(engine), *_images(engine))
     except BackendError as error:
@@ -58,31 +56,42 @@ def _docker() -> tuple[Finding, ...]:
         engine.close()
 
 
+def _missing(what: str, line: str) -> Finding:
+    """A line of the backend's own, which says what is amiss before the semicolon, and what helps behind it."""
+    seen, _, help_ = line.rpartition("; ")
+    return Finding("docker", what, False, seen or line, help_ if seen else "")
+
+
 def _compose() -> Finding:
     try:
-        version = compose_version()
+        return Finding("docker", "compose plugin", True, compose_version())
     except BackendError as error:
-        return Finding(
-            "docker", "compose plugin", False, str(error), "install the compose plugin, version 2.24 or newer"
-        )
-    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
-    old = numbers < OLDEST_COMPOSE
-    return Finding("docker", "compose plugin", not old, version, "version 2.24 or newer is needed" if old else "")
+        found = _missing("compose plugin", str(error))
+    oldest = ".".join(map(str, OLDEST_COMPOSE))
+    return msgspec.structs.replace(found, help=f"install the compose plugin, version {oldest} or newer")
 
 
 def _engine(engine: Engine) -> tuple[Finding, ...]:
-    info: dict[str, Any] = engine.ask(lambda api: api.info(), "the engine says nothing of itself")
-    found = [Finding("docker", "engine", True, f"{info.get('ServerVersion')} at {engine_host()}")]
+    info = engine.info()
+    found = [_version(engine, info)]
     if any("rootless" in option for option in info.get("SecurityOptions") or []):
         limited = bool(info.get("MemoryLimit")) and bool(info.get("PidsLimit"))
         help_ = "" if limited else "delegate the cgroup controllers memory and pids to your user, or run it as root"
         found.append(Finding("docker", "rootless", limited, "the engine runs without root", help_))
-    if "Docker Desktop" in str(info.get("OperatingSystem")):
-        seen = (
-            "Docker Desktop: its machine has a clock of its own, and times of containers cannot be compared with ours"
-        )
-        found.append(Finding("docker", "clock", False, seen, "use an engine on this very Linux, or --backend process"))
+    if doubt := other_clock(info):
+        found.append(_missing("clock", doubt))
     return tuple(found)
+
+
+def _version(engine: Engine, info: Mapping[str, Any]) -> Finding:
+    seen = f"{info.get('ServerVersion')} at {engine.host}"
+    speaks = engine.ask(lambda api: api.version(), "the engine does not say its version").get("ApiVersion") or ""
+    numbers = tuple(map(int, re.findall(r"\d+", speaks)[:2]))
+    if not numbers or numbers >= OLDEST_API:
+        return Finding("docker", "engine", True, seen)
+    oldest = ".".join(map(str, OLDEST_API))
+    help_ = f"API {oldest} is the oldest that will do: install engine 20.10 or newer"
+    return Finding("docker", "engine", False, f"{seen} speaks API {speaks}", help_)
 
 
 def _images(engine: Engine) -> tuple[Finding, ...]:

@@ -21,6 +21,7 @@ from straybit import records
 from straybit.again import Setting, flips_again, run_again, sizes_of
 from straybit.backends import Backend, BackendError
 from straybit.control import ControlError
+from straybit.interruption import interruption
 from straybit.journal import Journal
 from straybit.report import load_result, write_reports
 from straybit.result import RunResult
@@ -146,7 +147,10 @@ def perform(
 
 @contextmanager
 def on_record(journal: Journal, what: str) -> Iterator[None]:
-    """Put what goes wrong inside into the journal, and end it. Only an interruption is passed on."""
+    """Put what goes wrong inside into the journal, and end it.
+
+    Only an interruption is passed on, and what went wrong while the cluster was taken down behind one.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -154,13 +158,21 @@ def on_record(journal: Journal, what: str) -> Iterator[None]:
         raise
     except _OUR_WORDS as error:
         journal.write(records.Error(what=f"{type(error).__name__}: {error}"))
+        _pass_on_if_interrupted(error, journal)
     except (Exception, SystemExit) as error:  # a scenario is anybody's code, and its mistakes are no verdict
         if os.environ.get(DEBUG):
             traceback.print_exc()
         said = " ".join(f"{type(error).__name__}: {error}".split("\n"))
         journal.write(records.Error(what=f"{what} raised {said}{_where(error)}"))
+        _pass_on_if_interrupted(error, journal)
     finally:
         journal.write(records.RunEnded())
+
+
+def _pass_on_if_interrupted(error: BaseException, journal: Journal) -> None:
+    if interruption(error):
+        journal.write(records.Interrupted())
+        raise error
 
 
 def started(  # `more` are members of the record

@@ -19,7 +19,12 @@ DISAGREED = "the cluster did not come to agree"
 
 
 class BackendError(RuntimeError):
-    """A service could not be started, steered or ended; says which, why, and its last words."""
+    """A service could not be started, steered or ended; says which, why, and its last words.
+
+    `left` names what may be there still, where taking down failed.
+    """
+
+    left = ""
 
 
 class Backend(Protocol):

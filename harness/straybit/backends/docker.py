@@ -26,6 +26,7 @@ from straybit.backends._readiness import await_agreement, await_answer, await_pr
 from straybit.cluster import Cluster, Spec
 from straybit.compose import RUN, compose_yaml
 from straybit.control import Control, ControlError
+from straybit.crew import HeldBack
 from straybit.driver import LIVE
 from straybit.observe import Follower, Observation, Observers
 from straybit.services import Exit
@@ -117,8 +118,8 @@ class DockerBackend:
         return cluster
 
     def close(self) -> None:
-        """End every cluster of this backend; safe to call twice."""
-        with ExitStack() as stack:  # each is closed, whatever closing another raised
+        """End every cluster of this backend; safe to call twice. Ctrl-C is heard when that is done."""
+        with HeldBack(), ExitStack() as stack:  # each is closed, whatever closing another raised
             stack.callback(self._end_engine)
             for cluster in self._clusters:
                 stack.callback(cluster.close)
@@ -225,13 +226,16 @@ def _or_down(*steps: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        left = [str(more) for step in steps if (more := _failure(step)) is not None]
-        if isinstance(error, BackendError | ControlError | ProxyError | OSError):
-            what = str(error) if isinstance(error, BackendError) else f"the cluster did not start: {error}"
-            raise BackendError("; ".join([what, *left])) from error
-        for line in left:
-            error.add_note(line)
-        raise
+        with HeldBack():  # a second Ctrl-C is heard when all that can be is down
+            failed = [more for step in steps if (more := _failure(step)) is not None]
+            if isinstance(error, BackendError | ControlError | ProxyError | OSError):
+                what = str(error) if isinstance(error, BackendError) else f"the cluster did not start: {error}"
+                both = BackendError("; ".join([what, *map(str, failed)]))
+                both.left = next((more.left for more in failed if more.left), "")
+                raise both from error
+            if failed:
+                raise failed[0] from error
+            raise
 
 
 def _failure(step: Callable[[], None]) -> BackendError | None:

@@ -10,6 +10,9 @@ from importlib.metadata import version
 
 import click
 
+from straybit.cli._ending import code_of, words_for
+from straybit.interruption import Terminated, interruption, orderly
+
 __all__ = ["main"]
 
 COMMANDS = {
@@ -61,7 +64,14 @@ def main() -> None:
     """Run the command line and exit with the contract's codes: 2 for anything that is no verdict.
 
     Every error is one line; the environment variable STRAYBIT_DEBUG adds the traceback.
+    SIGTERM and SIGHUP end it in the same order as Ctrl-C, with 128 and the signal's number.
     """
+    with orderly() as raised:
+        code = _run(raised)
+    sys.exit(code)
+
+
+def _run(raised: list[Terminated]) -> int:
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -71,17 +81,27 @@ def main() -> None:
         code = 2
     except click.ClickException as error:
         click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("straybit: interrupted; everything it started has been taken down", err=True)
-        code = 2
+        code = code_of(_told(raised, error))
+    except (KeyboardInterrupt, click.Abort) as end:
+        told = _told(raised, end)
+        click.echo(words_for(end, told), err=True)
+        code = code_of(told)
     except BrokenPipeError:
         sys.stderr.close()
         code = 2
     except Exception as error:
-        _say(error)
-        code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+        told = _told(raised, error)
+        if told is not None:
+            click.echo(words_for(error, told), err=True)
+        else:
+            _say(error)
+        code = code_of(told)
+    return code if isinstance(code, int) else 0
+
+
+def _told(raised: list[Terminated], error: BaseException) -> KeyboardInterrupt | None:
+    """What told the process to end, if anything did: a signal before Ctrl-C."""
+    return raised[-1] if raised else interruption(error)
 
 
 def _say(error: Exception) -> None:

@@ -17,13 +17,14 @@ __all__ = ["command"]
 def command(runs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Remove containers, networks and volumes of runs whose process has died, and of no other.
 
-    A run that belongs to a living process, to another machine or to nobody (`docker compose up` by hand) is left alone
-    unless it is named. Exits 2 when something would not go.
+    A run is left alone unless it is named where its process lives, where nobody can know that from here (it is of
+    another machine, boot or container), and where it is nobody's (`docker compose up` by hand).
+    Exits 2 when something would not go.
     """
     from straybit.backends._engine import find_engine  # noqa: PLC0415 - `straybit --help` needs no engine
     from straybit.sweep import leftovers, remove  # noqa: PLC0415 - as above
 
-    engine = find_engine()
+    engine = find_engine(any_clock=True)
     found = leftovers(engine)
     told: list[dict[str, object]] = []
     stuck: list[str] = []
@@ -47,4 +48,8 @@ def command(runs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
 
 
 def _why_left(alive: bool | None) -> str:
-    return "in use, left alone" if alive else "not of a run of this machine, left alone; name it with --run"
+    return (
+        "in use, left alone"
+        if alive
+        else "whether its process lives cannot be known from here, left alone; name it with --run"
+    )

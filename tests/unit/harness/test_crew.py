@@ -83,3 +83,55 @@ def test_the_usual_handler_is_back_and_other_threads_change_none():
     aside.join()
     assert seen == [usual]
     assert signal.getsignal(signal.SIGINT) is usual
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whatever_tells_a_run_to_end_is_held_back_until_the_exit(number):
+    """Where somebody handles it; and it is heard once."""
+    heard, held = [], []
+    usual = signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        with HeldBack():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            held = [*heard]
+    finally:
+        signal.signal(number, usual)
+    assert (held, heard) == ([], [number])
+
+
+def test_one_that_raises_at_the_exit_keeps_no_other_from_being_heard():
+    """Ctrl-C and then SIGTERM, as when a job is cancelled; both handlers are the usual ones again."""
+    heard = []
+    usual = signal.signal(signal.SIGTERM, lambda *_: heard.append(signal.getsignal(signal.SIGINT)))
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            hold(signal.SIGINT, signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is not usual
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert heard == [ctrl_c]
+    assert signal.getsignal(signal.SIGINT) is ctrl_c
+
+
+def hold(*numbers, error=None):
+    with HeldBack():
+        for number in numbers:
+            signal.raise_signal(number)
+        if error:
+            raise error
+
+
+def test_an_error_stands_behind_the_interrupt_that_was_held_back():
+    """What went wrong in taking something down is not forgotten."""
+    error = ValueError("it would not go")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        hold(signal.SIGINT, error=error)
+    assert caught.value.__context__ is error
+
+
+def test_what_the_kernel_answers_is_left_to_it():
+    """A process that SIGTERM ends is ended by it, held back or not."""
+    with HeldBack():
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -2,15 +2,21 @@
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from straybit.backends import BackendError
+from straybit.backends import docker as docker_module
 from straybit.backends import process as process_module
+from straybit.backends._engine import EngineError
 from straybit.backends._messages import Exited
 from straybit.backends._processes import Processes
+from straybit.backends.docker import DockerBackend
 from straybit.backends.nursery import NurseryError
 from straybit.backends.process import ProcessBackend
+from straybit.cluster import Cluster, Spec
+from straybit.interruption import interruption
 from straybit.testing import Clusters
 from straybit_nodes.topology import Topology
 
@@ -123,3 +129,104 @@ def test_the_plugins_clusters_close_their_backends_whatever_a_cluster_says():
     with pytest.raises(BackendError, match="gossip-1 did not end"), clusters:
         pass
     assert closed == ["backend"]
+
+
+class Services:
+    """A cluster's, in whose ending somebody presses Ctrl-C again and again; or that cannot be ended."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.done = []
+
+    def end(self):
+        signal.raise_signal(signal.SIGINT)
+        self.done.append("end")
+
+    def clean(self, keep):
+        signal.raise_signal(signal.SIGINT)
+        if self.error:
+            raise self.error
+        self.done.append("clean")
+
+
+def cluster_of(services, tmp_path, run="straybit-1"):
+    return Cluster(
+        Spec(topology=Topology.gossip_only(2)),
+        tmp_path,
+        backend="docker",
+        services=services,
+        controls={},
+        proxy=None,
+        run=run,
+        endpoints={},
+        observers=SimpleNamespace(close=lambda: None),
+    )
+
+
+def test_an_interrupt_comes_when_a_cluster_has_been_taken_down(tmp_path):
+    """Ctrl-C, again and again, does not leave containers behind."""
+    services = Services()
+    with pytest.raises(KeyboardInterrupt):
+        cluster_of(services, tmp_path).close()
+    assert services.done == ["end", "clean"]
+
+
+def test_an_interrupt_comes_when_every_cluster_has_been_taken_down():
+    """Those that a backend still has."""
+    every = [Slow(), Slow()]
+    backend = DockerBackend()
+    backend._clusters = every
+    with pytest.raises(KeyboardInterrupt):
+        backend.close()
+    assert [cluster.closed for cluster in every] == [True, True]
+
+
+class Slow:
+    """A cluster during whose closing somebody presses Ctrl-C."""
+
+    closed = False
+
+    def close(self):
+        signal.raise_signal(signal.SIGINT)
+        self.closed = True
+
+
+@pytest.mark.parametrize(("run", "left"), [("straybit-1", "containers of the run straybit-1"), ("", "processes")])
+def test_a_cluster_that_could_not_be_taken_down_says_what_is_left(tmp_path, run, left):
+    """Behind the interrupt, for whoever tells the user."""
+    with pytest.raises(KeyboardInterrupt) as caught:
+        cluster_of(Services(BackendError("the engine is gone")), tmp_path, run).close()
+    assert str(caught.value.__context__) == "the engine is gone"
+    assert caught.value.__context__.left == left
+
+
+def test_a_start_that_is_interrupted_takes_down_what_it_made(tmp_path, monkeypatch):
+    """Ctrl-C while containers come up, and once more while they go down: they are gone before it is passed on."""
+    asked = []
+
+    def ask(run, file, arguments, *, env):
+        signal.raise_signal(signal.SIGINT)
+        asked.append(arguments[0])
+
+    monkeypatch.setattr(docker_module, "ask_compose", ask)
+    backend = DockerBackend()
+    backend._engine = SimpleNamespace(ask=lambda *_: [], close=lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        backend.start(Topology.gossip_only(2), folder=tmp_path)
+    assert asked == ["down"]
+
+
+def test_an_interrupted_start_that_cannot_be_taken_down_says_what_is_left(tmp_path, monkeypatch):
+    """The interrupt is behind the error."""
+
+    def ask(run, file, arguments, *, env):
+        if arguments[0] == "up":
+            raise KeyboardInterrupt
+        raise EngineError("docker compose down failed")
+
+    monkeypatch.setattr(docker_module, "ask_compose", ask)
+    backend = DockerBackend()
+    backend._engine = SimpleNamespace(ask=lambda *_: [], close=lambda: None)
+    with pytest.raises(BackendError, match="what is left of this run carries the label .*`straybit sweep`") as caught:
+        backend.start(Topology.gossip_only(2), folder=tmp_path)
+    assert isinstance(interruption(caught.value), KeyboardInterrupt)

@@ -8,6 +8,7 @@ import pytest
 from straybit.backends import BackendError
 from straybit.driver import LIVE
 from straybit.records import Verdict
+from straybit.report import load_result
 from straybit.runner import RunOptions, perform, run_id
 from straybit.scenarios import Scenario
 from straybit.trial import InvalidTrial, TrialFailed
@@ -42,6 +43,13 @@ class Cluster(SimpleNamespace):
 
     def exits(self):
         return ()
+
+
+class StubbornCluster(Cluster):
+    """It cannot be taken down."""
+
+    def __exit__(self, *_):
+        raise BackendError("the engine is gone")
 
 
 def scenario(play):
@@ -101,6 +109,24 @@ def test_the_first_error_is_the_one_that_is_told(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         perform(scenario(play), RunOptions(), Backend(), tmp_path / "run")
+
+
+def test_an_interruption_goes_on_where_taking_down_failed_behind_it(tmp_path):
+    """Else the next run would begin; both are on record."""
+
+    def play(_):
+        raise KeyboardInterrupt
+
+    class Stubborn(Backend):
+        def start(self, topology, **_):
+            return StubbornCluster(topology)
+
+    with pytest.raises(BackendError, match="the engine is gone"):
+        perform(scenario(play), RunOptions(), Stubborn(), tmp_path / "run")
+    result = load_result(tmp_path / "run")
+    assert result.verdict is Verdict.NO_VERDICT
+    assert "BackendError: the engine is gone" in result.reasons
+    assert [line for line in result.reasons if "interrupted" in line]
 
 
 def test_a_journal_that_is_there_is_left_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""Following a container's output and steering it, with an engine whose answers the test gives."""
+"""Steering and following containers, with an engine whose answers the test gives."""
 
 import ipaddress
 import threading
@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from straybit.backends import _containers, docker
+from straybit.backends import BackendError, _containers, docker
 from straybit.backends._containers import Containers
 from straybit.backends._engine import EngineError
 from straybit.backends._followers import LogFollower
 from straybit.compose import RUN
+from straybit.control import ControlError
+from straybit.interruption import interruption
 
 NAME = "gossip-1"
 
@@ -192,6 +194,35 @@ def test_a_start_that_is_refused_is_none(engine, containers):
         containers.start(NAME)
     assert containers.ended(NAME) is not None
     assert containers.exits() == ()
+
+
+def unremovable():
+    """A step of taking down that fails, and says what it leaves."""
+    error = BackendError("the engine is silent; `straybit sweep` removes what is left")
+    error.left = "containers of the run a-run"
+    raise error
+
+
+@pytest.mark.parametrize("first", [BackendError("gossip-1 ended"), ControlError("gossip-1 is silent")])
+def test_a_start_that_fails_is_told_with_what_is_left_of_it(first):
+    """What went wrong first comes first; that something could not be taken down does not replace it."""
+    taken = []
+    with pytest.raises(BackendError, match="gossip-1 .*; the engine is silent; `straybit sweep`") as failed:
+        with docker._or_down(unremovable, lambda: taken.append("the rest")):
+            raise first
+    assert failed.value.left == "containers of the run a-run"
+    assert taken == ["the rest"]
+
+
+def test_an_interrupted_start_is_an_interruption_unless_something_is_left():
+    """Ctrl-C stays behind the error that names what is left, so that the last line can say both."""
+    taken = []
+    with pytest.raises(KeyboardInterrupt), docker._or_down(lambda: taken.append("all")):
+        raise KeyboardInterrupt
+    assert taken == ["all"]
+    with pytest.raises(BackendError, match="the engine is silent") as failed, docker._or_down(unremovable):
+        raise KeyboardInterrupt
+    assert interruption(failed.value) is not None
 
 
 ROUTES = """\
