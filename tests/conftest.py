@@ -115,7 +115,9 @@ def pytest_report_collectionfinish(config, items):
 
 def pytest_terminal_summary(terminalreporter, config):
     """What a green run would hide: tests that were tried again, and those of containers that did not run."""
-    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "user_properties")]
+    reports = [
+        report for found in terminalreporter.stats.values() for report in found if hasattr(report, "user_properties")
+    ]
     again = {
         report.nodeid: dict(report.user_properties)[AGAIN]
         for report in reports
