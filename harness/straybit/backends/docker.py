@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import random
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from straybit.backends import BackendError
 from straybit.backends._containers import Containers
@@ -40,7 +42,9 @@ __all__ = ["DockerBackend"]
 START_BUDGET_S = 60.0
 """For each step of coming up: a proxy, the control ports, agreement. Two idle cores need 10 s for all of them."""
 TRIES = 5
-"""Networks of addresses that are tried until one is free."""
+"""Networks of addresses until one is free, and removals until all is gone."""
+AGAIN_S = 0.5
+_LOG = logging.getLogger(__name__)
 RESTART_S = 5.0
 """Two containers of one server, side by side, on two cores that carry July's load at the same time."""
 LOOK_EVERY_S = 0.2
@@ -149,7 +153,7 @@ class _Project:
             self.file.write_text(compose_yaml(self.spec.topology))
         except (ValueError, OSError) as error:
             raise BackendError(f"the cluster's compose.yaml cannot be written: {error}") from None
-        containers = Containers(engine, self.run, logs=self.home / "logs", down=self._down)
+        containers = Containers(engine, self.run, logs=self.home / "logs", down=partial(self._down, engine))
         with _or_down(containers.end, partial(containers.clean, keep=False)):
             self._up(engine)
             cluster = self._cluster(layout, containers)
@@ -187,9 +191,27 @@ class _Project:
                 return
         raise EngineError(f"no free network of 256 addresses was found in {TRIES} tries; remove networks nobody uses")
 
-    def _down(self) -> None:
+    def _down(self, engine: Engine) -> None:
+        """Remove everything, as often as it takes an engine to see that nobody uses a network any more.
+
+        One that never does has miscounted (engine 20.10 was seen to) and needs to be started again:
+        what then is left is an empty network, which is told and is no failure of the run.
+        """
         arguments = ["down", "--volumes", "--remove-orphans", "--timeout", "0"]
-        ask_compose(self.run, self.file, arguments, env=self.environment("10.208.0"))
+        again = Retrying(
+            retry=retry_if_exception(_in_use), stop=stop_after_attempt(TRIES), wait=wait_fixed(AGAIN_S), reraise=True
+        )
+        try:
+            again(ask_compose, self.run, self.file, arguments, env=self.environment("10.208.0"))
+        except EngineError as error:
+            if not _in_use(error) or engine.containers(f"{RUN}={self.run}"):
+                raise
+            _LOG.warning(
+                "straybit: the engine keeps an empty network of the run %s, of which it says %s; "
+                "start the engine again, and `straybit sweep` removes it",
+                self.run,
+                error.said.rpartition(": ")[2],
+            )
 
     def _cluster(self, layout: Layout, containers: Containers) -> Cluster:
         containers.find()
@@ -286,6 +308,10 @@ def _routes(table: str) -> list[ipaddress.IPv4Network]:
     return [
         ipaddress.IPv4Network((to, str(ipaddress.IPv4Address(mask))), strict=False) for to, mask in words if any(mask)
     ]
+
+
+def _in_use(error: BaseException) -> bool:
+    return isinstance(error, EngineError) and "has active endpoints" in error.said
 
 
 def _as_observation(exit: Exit) -> Observation:

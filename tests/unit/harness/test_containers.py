@@ -10,9 +10,11 @@ from straybit.backends import BackendError, _containers, docker
 from straybit.backends._containers import Containers
 from straybit.backends._engine import EngineError
 from straybit.backends._followers import LogFollower
+from straybit.cluster import Spec
 from straybit.compose import RUN
 from straybit.control import ControlError
 from straybit.interruption import interruption
+from straybit_nodes.topology import Topology
 
 NAME = "gossip-1"
 
@@ -223,6 +225,52 @@ def test_an_interrupted_start_is_an_interruption_unless_something_is_left():
     with pytest.raises(BackendError, match="the engine is silent") as failed, docker._or_down(unremovable):
         raise KeyboardInterrupt
     assert interruption(failed.value) is not None
+
+
+IN_USE = "error while removing network: network a-run_cluster id c25e has active endpoints"
+
+
+@pytest.fixture
+def removal(monkeypatch, tmp_path):
+    """Takes down a run whose compose fails so often, with containers that are still there, and counts the tries."""
+    monkeypatch.setattr(docker, "AGAIN_S", 0.0)
+
+    def take_down(*, fails, said=IN_USE, containers=()):
+        tries = []
+
+        def ask_compose(run, file, arguments, *, env):
+            tries.append(arguments[0])
+            if len(tries) <= fails:
+                raise EngineError(f"docker compose down failed: {said}", said)
+
+        monkeypatch.setattr(docker, "ask_compose", ask_compose)
+        project = docker._Project(Spec(topology=Topology()), tmp_path, temporary=False)
+        project._down(SimpleNamespace(containers=lambda _: list(containers)))
+        return len(tries)
+
+    return take_down
+
+
+def test_a_network_that_is_still_in_use_is_removed_soon_after(removal, caplog):
+    """An engine may need a moment after the last container of a network is gone."""
+    assert removal(fails=2) == 3
+    assert caplog.text == ""
+
+
+def test_an_empty_network_that_an_engine_will_not_let_go_is_told(removal, caplog):
+    """It miscounts until it is started again; the run has its verdict all the same."""
+    assert removal(fails=99) == docker.TRIES
+    (line,) = caplog.messages
+    assert "the engine keeps an empty network of the run straybit-" in line
+    assert "`straybit sweep`" in line
+
+
+def test_anything_else_that_is_left_is_an_error(removal):
+    """A container that is still there, or any other reason."""
+    with pytest.raises(EngineError, match="active endpoints"):
+        removal(fails=99, containers=["one"])
+    with pytest.raises(EngineError, match="no space"):
+        removal(fails=1, said="no space left on device")
 
 
 ROUTES = """\

@@ -1,5 +1,7 @@
 """Simulated clusters and runs for tests."""
 
+import os
+
 import pytest
 
 from straybit.backends.sim import SimBackend
@@ -8,6 +10,9 @@ from straybit.runner import RunOptions, perform
 from straybit.scenarios import find_scenario
 from straybit_nodes.defences import parse_defences
 from straybit_nodes.topology import Topology
+
+SEEDS = (1, 2, 3)[: int(os.environ.get("STRAYBIT_SEEDS", "3"))]
+"""Of stories that take seconds each; one of them is enough where only the Python is another."""
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from straybit_nodes.defences import DEFENCES
 from straybit_nodes.gossip.rules import Rules
 from straybit_nodes.topology import Topology
 
-SEEDS = (1, 2)
+from .conftest import SEEDS
+
 REGIONS = {"eu", "us"}
 
 
@@ -22,7 +23,7 @@ def worst(played, since_s=2.5, until_s=7.5):
     return min(played.success(since_s, until_s).values())
 
 
-@pytest.mark.parametrize("seed", [*SEEDS, 3])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_six_flipped_bits_bring_both_regions_down(seed):
     """With every mechanism in place almost no request succeeds for five seconds, and poison is everywhere."""
     played = play(Rules(), seed=seed, length_s=8.5)
@@ -53,7 +54,7 @@ def test_gossip_takes_nearly_all_slot_time():
     assert spent["verify"] + spent["tell"] + spent["gossip"] > 3 * spent["request"]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 @pytest.mark.parametrize("row", [name for name in REMOVED if name != "nothing"])
 def test_without_any_one_mechanism_nothing_collapses(row, seed):
     """With one mechanism removed each region keeps at least 40 % of at least 40 requests, though the poison stays."""
@@ -115,7 +116,7 @@ def test_a_rolling_restart_does_not_help():
     assert max(played.success(11, 15).values()) < 0.05
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_a_staged_clear_restores_everything(seed):
     """Stop all, clear all, start in batches: no poison is left and every request succeeds."""
     played = play(Rules(), seed=seed, act=staged_clear, length_s=11)
@@ -139,7 +140,7 @@ def test_shedding_load_does_not_help():
     assert max(played.success(6, 11).values()) < 0.05
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_gossip_crc_alone_leaves_no_dip(seed):
     """Every flip is refused and counted, nothing is adopted, and no request fails."""
     played = play(Rules(), seed=seed, defences=["gossip-crc"])
@@ -168,7 +169,7 @@ def test_entry_digest_refuses_what_was_damaged_before_the_checksum(flip):
             assert {name for name, owner in played.poisoned() if owner == "gossip-3"} == set(played.net.hosts)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_entry_digest_alone_leaves_no_dip(seed):
     """July's six flips with the digest and nothing else: each refused, nothing adopted, no request fails."""
     played = play(Rules(), seed=seed, defences=["entry-digest"])
@@ -199,7 +200,7 @@ def test_value_bounds_do_not_stop_addresses():
     assert max(played.success(2.5, 7.5).values()) < 0.05
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_failed_peer_damping_prevents_the_collapse(seed):
     """With talk about failed members bounded the poison stays, and each region keeps at least 40 %."""
     played = play(Rules(), seed=seed, defences=["failed-peer-damping"])
@@ -221,7 +222,7 @@ def test_failed_peer_damping_bounds_the_measured_rate():
     assert most(off, "verify") > bound
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_gossip_alarm_fires_in_the_storm_and_names_a_poisoned_server(seed):
     """The first alarm comes within two seconds of the first flip; every node has one; none names a sound server."""
     played = play(Rules(), seed=seed, defences=["gossip-alarm"])
