@@ -71,7 +71,8 @@ def _one_flip(flip: Callable[[], Flip], kind: str, attributes: dict[str, int], s
 
 
 def _restore(run: Run) -> None:
-    trial = run.trial("t1", BitFlip(LINK, message="state", field="generation", bit=40), title="before the restore")
+    flip = BitFlip(LINK, message="state", field="generation", bit=40)
+    trial = run.trial("t1", flip, title="before the restore", drive=True)
     with run.phase("flip"):
         trial.begin()
         trial.settle()
