@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -23,15 +23,15 @@ from straybit_nodes.contained import BACK, CONTROL, FRONT
 __all__ = ["Containers"]
 
 GRACE_S = 3
-"""From SIGTERM to SIGKILL; twenty interpreters end side by side on few cores."""
+"""From SIGTERM to SIGKILL."""
 GONE_S = 10.0
 """From SIGKILL to the engine's word that the container is gone."""
 LOOK_S = 1.0
 LOGS_S = 3.0
 """For the last lines of all logs to arrive."""
 RESTART_S = 20.0
-WORKERS = 8
-"""Calls to the engine at a time; it does most of their work one after another."""
+ENDING = 2
+"""Containers that end at a time: an engine 20.10 may lock itself up when many leave a network at once (moby 46661)."""
 SERVICE = "com.docker.compose.service"
 _PROXIES = (FRONT, BACK)
 _ENDINGS = {True: ("log", "log"), False: ("ndjson", "err")}
@@ -213,25 +213,22 @@ class Containers:
         return self._ends.exits()
 
     def end(self) -> None:
-        """As Services.end: asks all at once, and gives their logs time to arrive."""
+        """As Services.end: asks one after another, `ENDING` at a time, and gives their logs time to arrive."""
         self._ends.closing()
         names = [name for name in self._containers if self.ended(name) is None]
         errors: list[str] = []
 
-        def each(call: Callable[[str], None], names: Iterable[str]) -> None:
-            def one(name: str) -> None:
-                try:
-                    call(name)
-                except BackendError as error:
-                    errors.append(str(error))
-
-            with Crew(WORKERS, "straybit-containers") as crew:
-                crew.each(one, names)
+        def one(name: str) -> None:
+            try:
+                self._signal_to_end(name)
+                if not self._ends.wait([name], GRACE_S):
+                    self.kill(name)
+            except BackendError as error:
+                errors.append(str(error))
 
         if self._events is not None and not self._ends.lost:  # else nobody hears of their end, and `clean` ends them
-            each(self._signal_to_end, names)
-            self._ends.wait(names, GRACE_S)
-            each(self.kill, [name for name in names if self.ended(name) is None])
+            with Crew(ENDING, "straybit-containers") as crew:
+                crew.each(one, names)
         until = time.monotonic() + LOGS_S
         for follower in self._followers.values():
             follower.close(max(0.0, until - time.monotonic()))
