@@ -261,10 +261,13 @@ def _or_down(*steps: Callable[[], None]) -> Iterator[None]:
 
 
 def _failure(step: Callable[[], None]) -> BackendError | None:
+    """What went wrong with one step of taking down, which keeps none of the others from being taken."""
     try:
         step()
     except BackendError as error:
         return error
+    except Exception as error:
+        return BackendError(f"{type(error).__name__}: {error}")
     return None
 
 

@@ -216,6 +216,19 @@ def test_a_start_that_fails_is_told_with_what_is_left_of_it(first):
     assert taken == ["the rest"]
 
 
+def test_a_step_of_taking_down_that_is_a_defect_keeps_none_from_being_taken():
+    """Whatever one raises, the next is taken, and both are told."""
+    taken = []
+
+    def defect():
+        raise KeyError("a name")
+
+    with pytest.raises(BackendError, match="gossip-1 ended; KeyError: 'a name'"):
+        with docker._or_down(defect, lambda: taken.append("the rest")):
+            raise BackendError("gossip-1 ended")
+    assert taken == ["the rest"]
+
+
 def test_an_interrupted_start_is_an_interruption_unless_something_is_left():
     """Ctrl-C stays behind the error that names what is left, so that the last line can say both."""
     taken = []

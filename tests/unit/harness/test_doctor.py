@@ -142,29 +142,33 @@ def test_an_old_engine_is_told_with_the_oldest_that_will_do(engine, api, old):
     assert missing() == (told if old else {})
 
 
-def test_no_permission_is_told_with_what_to_do(engine, monkeypatch):
-    """There is an engine, and this user may not talk to it."""
+@pytest.mark.parametrize(
+    ("error", "begins", "help_"),
+    [
+        (
+            PermissionError(13, "Permission denied"),
+            "there is a Docker engine at unix:///somewhere.sock, and this user may not talk to it",
+            "add yourself to the group that owns the socket",
+        ),
+        (
+            FileNotFoundError(2, "No such file or directory"),
+            "no Docker engine answers at unix:///somewhere.sock",
+            "start it, or name another",
+        ),
+    ],
+    ids=["no permission", "no engine"],
+)
+def test_a_door_that_does_not_open_is_told_with_what_to_do(engine, monkeypatch, error, begins, help_):
+    """An engine that this user may not talk to is another thing than none."""
 
-    def refuse(_):
-        raise PermissionError(13, "Permission denied")
+    def knock(_):
+        raise error
 
     engine()
-    monkeypatch.setattr(_engine, "_knock", refuse)
+    monkeypatch.setattr(_engine, "_knock", knock)
     told = missing()["engine"]
-    assert told.startswith("there is a Docker engine at unix:///somewhere.sock, and this user may not talk to it")
-    assert "add yourself to the group that owns the socket" in told
-
-
-def test_no_engine_is_told_with_what_to_do(engine, monkeypatch):
-    """Nobody listens at the place that was looked at."""
-
-    def nobody(_):
-        raise FileNotFoundError(2, "No such file or directory")
-
-    engine()
-    monkeypatch.setattr(_engine, "_knock", nobody)
-    told = missing()["engine"]
-    assert told.startswith("no Docker engine answers at unix:///somewhere.sock; start it, or name another")
+    assert told.startswith(begins)
+    assert help_ in told
 
 
 def test_an_engine_that_falls_silent_is_told(engine, monkeypatch):
