@@ -68,7 +68,6 @@ _HINTS = (
     ),
     ("could not find an available", "the engine has no address range left: remove networks that nobody uses"),
     ("cannot restrict inter-container", "load the kernel module br_netfilter (`modprobe br_netfilter`)"),
-    ("is not a docker command", f"install the compose plugin, version {_dotted(OLDEST_COMPOSE)} or newer"),
     (
         "permission denied while trying to connect",
         "add yourself to the group that owns the socket, or name another engine in DOCKER_HOST",
@@ -214,7 +213,13 @@ def _tls() -> docker.TLSConfig | None:
 def compose_version() -> str:
     """The compose plugin's version. Raises EngineError, also where it is too old; one without a number is believed."""
     words = ["docker", "compose", "version", "--short"]
-    found = _run(words, dict(os.environ), VERSION_S, "the compose plugin does not answer").strip()
+    try:
+        found = _run(words, dict(os.environ), VERSION_S, "the compose plugin does not answer").strip()
+    except EngineError as error:
+        if not error.said:
+            raise
+        why = f"there is no compose plugin that answers; install it, version {_dotted(OLDEST_COMPOSE)} or newer"
+        raise EngineError(why, error.said) from None  # a client without it says nothing of it, and prints its own help
     numbers = tuple(map(int, re.findall(r"\d+", found)[:2]))
     if numbers and numbers < OLDEST_COMPOSE:
         raise EngineError(

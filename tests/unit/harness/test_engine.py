@@ -49,10 +49,16 @@ def test_no_permission_is_told_apart(monkeypatch):
         find_engine()
 
 
-def test_no_compose_plugin_is_one_line(client):
-    """The client's own words, and what to install."""
-    client("docker: 'compose' is not a docker command.".replace("'", ""))
-    with pytest.raises(EngineError, match="is not a docker command.; install the compose plugin"):
+@pytest.mark.parametrize(
+    "said",
+    ["docker: compose is not a docker command.", "unknown flag: --short\n\nTo get more help with docker, read on"],
+)
+def test_no_compose_plugin_is_one_line(client, said):
+    """What to install; a client's own words about a plugin that it does not know are its whole help."""
+    client(said)
+    with pytest.raises(
+        EngineError, match=r"^there is no compose plugin that answers; install it, version 2.24 or newer$"
+    ):
         compose_version()
 
 
