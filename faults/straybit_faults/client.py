@@ -67,6 +67,15 @@ class _Version(msgspec.Struct, frozen=True):
     version: str
 
 
+_VERSION = msgspec.json.Decoder(_Version)
+_PROXIES = msgspec.json.Decoder(dict[str, ProxyInfo])
+_POPULATED = msgspec.json.Decoder(_Populated)
+_PROXY = msgspec.json.Decoder(ProxyInfo)
+_TOXIC = msgspec.json.Decoder(ToxicInfo)
+_RECEIPTS = msgspec.json.Decoder(list[Receipt])
+_JSON = msgspec.json.Decoder()
+
+
 class ProxyServer:
     """A proxy server's API at `host`:`port`. Every method raises ProxyError when the server refuses or is silent."""
 
@@ -77,16 +86,16 @@ class ProxyServer:
 
     def version(self) -> str:
         """The server's version, as 2.12.0."""
-        return self._call("get", "/version", _Version).version
+        return self._call("get", "/version", _VERSION).version
 
     def proxies(self) -> dict[str, ProxyInfo]:
         """Every proxy, by name."""
-        return self._call("get", "/proxies", dict[str, ProxyInfo])
+        return self._call("get", "/proxies", _PROXIES)
 
     def populate(self, proxies: Iterable[tuple[str, str, str]]) -> dict[str, tuple[str, int]]:
         """Create proxies from (name, listen, upstream) in one call; answers name -> (host, port) listened on."""
         body = [{"name": name, "listen": listen, "upstream": upstream} for name, listen, upstream in proxies]
-        created = self._call("post", "/populate", _Populated, json=body).proxies
+        created = self._call("post", "/populate", _POPULATED, json=body).proxies
         return {proxy.name: proxy.address for proxy in created}
 
     def delete(self, proxy: str) -> None:
@@ -95,7 +104,7 @@ class ProxyServer:
 
     def enable(self, proxy: str, enabled: bool = True) -> ProxyInfo:
         """Open a proxy's listener, or close it and every live connection."""
-        return self._call("post", f"/proxies/{_quote(proxy)}", ProxyInfo, json={"enabled": enabled})
+        return self._call("post", f"/proxies/{_quote(proxy)}", _PROXY, json={"enabled": enabled})
 
     def add_toxic(
         self,
@@ -112,11 +121,11 @@ class ProxyServer:
         body = {"type": kind, "stream": stream, "toxicity": toxicity, "attributes": dict(attributes), **options}
         if name is not None:
             body["name"] = name
-        return self._call("post", f"/proxies/{_quote(proxy)}/toxics", ToxicInfo, json=body)
+        return self._call("post", f"/proxies/{_quote(proxy)}/toxics", _TOXIC, json=body)
 
     def update_toxic(self, proxy: str, name: str, **changes: object) -> ToxicInfo:
         """Change `attributes` (key by key) or `toxicity` of a toxic; naming a leased one renews its lease."""
-        return self._call("post", f"/proxies/{_quote(proxy)}/toxics/{_quote(name)}", ToxicInfo, json=changes)
+        return self._call("post", f"/proxies/{_quote(proxy)}/toxics/{_quote(name)}", _TOXIC, json=changes)
 
     def remove_toxic(self, proxy: str, name: str) -> None:
         """Remove a toxic; what it still holds back is let go at once."""
@@ -133,9 +142,15 @@ class ProxyServer:
         """
         asked = {"proxy": proxy, "toxic": toxic}
         params = {name: value for name, value in asked.items() if value}
-        return self._call("get", "/receipts", list[Receipt], params=params)
+        return self._call("get", "/receipts", _RECEIPTS, params=params)
 
-    def _call(self, method: Literal["get", "post", "delete"], path: str, answer: type[T] | None, **rest: object) -> T:
+    def _call(
+        self,
+        method: Literal["get", "post", "delete"],
+        path: str,
+        answer: msgspec.json.Decoder[T] | None,
+        **rest: object,
+    ) -> T:
         where = f"proxy server {self.host}:{self.port}: {method.upper()} {path}"
         try:
             response = getattr(self._consumer, method)(path, timeout=TIMEOUT_S, proxies={**DIRECTLY}, **rest)
@@ -148,7 +163,7 @@ class ProxyServer:
         if not response.ok:
             raise ProxyError(f"{where}: {response.status_code} {_text(response.content)}")
         try:
-            return msgspec.json.decode(response.content, type=answer) if answer is not None else None  # type: ignore[return-value]
+            return answer.decode(response.content) if answer is not None else None  # type: ignore[return-value]
         except msgspec.MsgspecError as error:
             raise ProxyError(f"{where}: an answer that is not of Toxiproxy's API ({error})") from error
 
@@ -159,6 +174,6 @@ def _quote(name: str) -> str:
 
 def _text(content: bytes) -> str:
     try:
-        return str(msgspec.json.decode(content)["error"])
+        return str(_JSON.decode(content)["error"])
     except (msgspec.MsgspecError, KeyError, TypeError):
         return content.decode(errors="replace").strip()

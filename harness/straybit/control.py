@@ -141,6 +141,18 @@ class Sample(msgspec.Struct, frozen=True):
     value: float
 
 
+_HEALTH = msgspec.json.Decoder(Health)
+_VIEW = msgspec.json.Decoder(View)
+_FRAMES = msgspec.json.Decoder(Frames)
+_EXCHANGE = msgspec.json.Decoder(ExchangeResult)
+_OBJECTS = msgspec.json.Decoder(list[StoredObject])
+_SETTING = msgspec.json.Decoder(dict[str, Any])
+_SCRUBBED = msgspec.json.Decoder(Scrubbed)
+_MENDED = msgspec.json.Decoder(Mended)
+_STORE_HEALTH = msgspec.json.Decoder(StoreHealth)
+_JSON = msgspec.json.Decoder()
+
+
 class Control:
     """The control port of the node `name`; usable from several threads. Every call raises ControlError.
 
@@ -171,7 +183,7 @@ class Control:
 
     def healthz(self) -> Health:
         """Name and state."""
-        return self._call("GET", "/healthz", Health)
+        return self._call("GET", "/healthz", _HEALTH)
 
     def metrics(self) -> list[Sample]:
         """Every sample of /metrics."""
@@ -185,15 +197,15 @@ class Control:
 
     def view(self) -> View:
         """What the node holds of every member, and how busy it is."""
-        return self._call("GET", "/view", View)
+        return self._call("GET", "/view", _VIEW)
 
     def frames(self, since: int = 0) -> Frames:
         """The frames received from sequence number `since` on (at most the last 4,096)."""
-        return self._call("GET", f"/frames?since={since}", Frames)
+        return self._call("GET", f"/frames?since={since}", _FRAMES)
 
     def exchange(self, peer: str) -> ExchangeResult:
         """One exchange with `peer` now, timers on or off."""
-        return self._call("POST", "/exchange", ExchangeResult, {"peer": peer}, QUIESCE_S)
+        return self._call("POST", "/exchange", _EXCHANGE, {"peer": peer}, QUIESCE_S)
 
     def round(self, peer: str | None = None) -> None:
         """One gossip round, with `peer` or one that the node draws."""
@@ -229,43 +241,48 @@ class Control:
 
     def objects(self) -> list[StoredObject]:
         """The objects on a storage node's own disk."""
-        return self._call("GET", "/objects", list[StoredObject])
+        return self._call("GET", "/objects", _OBJECTS)
 
     def rot(self, bucket: str, key: str, offset: int, bit: int) -> dict[str, Any]:
         """Flip one bit at rest in a storage node's file; answers with the byte before and after."""
         body = {"bucket": bucket, "key": key, "offset": offset, "bit": bit}
-        return self._call("POST", "/rot", dict[str, Any], body)
+        return self._call("POST", "/rot", _SETTING, body)
 
     def disk(self, *, delay_ms: int = 0, free: int = -1) -> dict[str, Any]:
         """Make a storage node's disk slower, or leave it `free` bytes (-1: enough); answers with before and after."""
-        return self._call("POST", "/disk", dict[str, Any], {"delay_ms": delay_ms, "free": free})
+        return self._call("POST", "/disk", _SETTING, {"delay_ms": delay_ms, "free": free})
 
     def clock(self, offset_s: int) -> dict[str, Any]:
         """Put a storage node's clock ahead or behind; answers with before and after."""
-        return self._call("POST", "/clock", dict[str, Any], {"offset_s": offset_s})
+        return self._call("POST", "/clock", _SETTING, {"offset_s": offset_s})
 
     def scrub(self) -> Scrubbed:
         """Look at every file of a storage node now."""
-        return self._call("POST", "/scrub", Scrubbed, wait_s=QUIESCE_S)
+        return self._call("POST", "/scrub", _SCRUBBED, wait_s=QUIESCE_S)
 
     def mend(self) -> Mended:
         """Bring what a storage node knows to be missing to where it is missing, now."""
-        return self._call("POST", "/mend", Mended, wait_s=QUIESCE_S)
+        return self._call("POST", "/mend", _MENDED, wait_s=QUIESCE_S)
 
     def health(self) -> StoreHealth:
         """What a storage node knows of its own and of its neighbours' copies."""
-        return self._call("GET", "/health", StoreHealth)
+        return self._call("GET", "/health", _STORE_HEALTH)
 
     def close(self) -> None:
         """Close the kept connections."""
         self._pool.close()
 
     def _call(
-        self, method: str, path: str, kind: type[_T], body: dict[str, Any] | None = None, wait_s: float | None = None
+        self,
+        method: str,
+        path: str,
+        answer: msgspec.json.Decoder[_T],
+        body: dict[str, Any] | None = None,
+        wait_s: float | None = None,
     ) -> _T:
         data = self._send(method, path, body, wait_s)
         try:
-            return msgspec.json.decode(data, type=kind)
+            return answer.decode(data)
         except msgspec.DecodeError as error:
             raise ControlError(f"{self.name}: {method} {path} was answered with something else: {error}") from None
 
@@ -294,6 +311,6 @@ def _reason(error: Exception) -> str:
 
 def _error(data: bytes) -> str:
     try:
-        return str(msgspec.json.decode(data)["error"])
+        return str(_JSON.decode(data)["error"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return " ".join(data[:200].decode(errors="replace").split()) or "no reason given"

@@ -22,7 +22,7 @@ from typing import Self
 import google_crc32c
 import msgspec
 
-from straybit.records import EVENTS, SCHEMA, Record, RunEnded, RunStarted
+from straybit.records import EVENTS, READERS, SCHEMA, Record, RunEnded, RunStarted
 
 __all__ = ["Entry", "Journal", "JournalDamaged", "JournalError", "JournalRefused", "read_journal"]
 
@@ -111,7 +111,7 @@ def _encode(record: Record) -> bytes:
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(_printable(msgspec.to_builtins(record)))
     try:
-        msgspec.json.decode(encoded, type=type(record))
+        READERS[_NAMES[type(record)]].decode(encoded)
     except msgspec.ValidationError as error:
         raise ValueError(f"a {type(record).__name__} that could not be read back: {error}") from None
     return encoded
@@ -136,6 +136,10 @@ class _Head(msgspec.Struct):
 
 class _First(msgspec.Struct):
     schema: int
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+_FIRST = msgspec.json.Decoder(_First)
 
 
 def read_journal(path: Path) -> tuple[Entry, ...]:
@@ -197,7 +201,7 @@ def _gap(line: bytes, seq: int) -> str:
 
 def _decode(line: bytes, seq: int) -> Entry:
     try:
-        head = msgspec.json.decode(line, type=_Head)
+        head = _HEAD.decode(line)
         if head.seq != seq:
             raise JournalDamaged(f"line {seq + 1}: it calls itself seq {head.seq} where seq {seq} belongs")
         if seq == 0:
@@ -206,7 +210,7 @@ def _decode(line: bytes, seq: int) -> Entry:
             raise JournalRefused(
                 f"line {seq + 1}: unknown event {head.event!r}; read it with the straybit that wrote it"
             )
-        return Entry(head.seq, head.t, msgspec.json.decode(line, type=EVENTS[head.event]))
+        return Entry(head.seq, head.t, READERS[head.event].decode(line))
     except msgspec.MsgspecError as error:
         raise JournalDamaged(f"line {seq + 1}: not the event it says it is ({error})") from None
 
@@ -214,7 +218,7 @@ def _decode(line: bytes, seq: int) -> Entry:
 def _check_schema(line: bytes, event: str) -> None:
     if EVENTS.get(event) is not RunStarted:
         raise JournalDamaged(f"line 1: it is {event!r}, where run-started belongs")
-    schema = msgspec.json.decode(line, type=_First).schema
+    schema = _FIRST.decode(line).schema
     if schema != SCHEMA:
         raise JournalRefused(
             f"schema {schema}, and this straybit reads {SCHEMA}; read it with the straybit that wrote it"

@@ -16,6 +16,7 @@ from straybit.outcome import Outcome
 
 __all__ = [
     "EVENTS",
+    "READERS",
     "SCHEMA",
     "Alarm",
     "Campaign",
@@ -339,3 +340,5 @@ EVENTS: dict[str, type[Record]] = {
     "run-ended": RunEnded,
 }
 """The `event` of a journal line, and the record its other members make."""
+READERS = {name: msgspec.json.Decoder(record) for name, record in EVENTS.items()}
+"""What reads each of them; several threads may."""

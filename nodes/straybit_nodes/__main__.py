@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 def _config(what: str) -> NodeConfig:
     if not what.endswith(".json"):
         return node_config(what, os.environ, token=os.environ.get("STRAYBIT_TOKEN") or shared_token(Path(DATA)))
-    return msgspec.json.decode(Path(what).read_bytes(), type=NodeConfig)
+    return msgspec.json.Decoder(NodeConfig).decode(Path(what).read_bytes())
 
 
 def shared_token(folder: Path) -> str:

@@ -149,6 +149,6 @@ def _read(environment: Mapping[str, str], name: str, kind: type[_T], default: _T
     if not text:
         return default
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.Decoder(kind).decode(text)
     except msgspec.DecodeError as error:
         raise EnvironmentRefused(f"{name}={text!r} cannot be read: {error}") from None

@@ -207,6 +207,9 @@ def _contacts(ask: Ask) -> tuple[str, ...] | None:
     return tuple(value)
 
 
+_JSON = msgspec.json.Decoder()
+
+
 async def _read(request: web.BaseRequest) -> dict[str, Any]:
     data = bytearray()
     async for chunk in request.content.iter_any():
@@ -214,7 +217,7 @@ async def _read(request: web.BaseRequest) -> dict[str, Any]:
         if len(data) > _BODY_LIMIT:
             raise ControlError(413, f"the body is longer than {_BODY_LIMIT} bytes")
     try:
-        body = msgspec.json.decode(data) if data else {}
+        body = _JSON.decode(data) if data else {}
     except msgspec.DecodeError as error:
         raise ControlError(400, f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):

@@ -44,9 +44,9 @@ def straybit(tmp_path):
 def test_a_flip_is_replayed_by_its_id(straybit, flip, defences, outcome, code):
     """The flip id and the defences decide how a trial ends, and the exit code says it."""
     done = straybit("replay", flip, "--defences", defences, "--json")
+    assert done.returncode == code, done.stderr
     result = json.loads(done.stdout)
     assert [t["outcome"] for t in result["trials"]] == [outcome], done.stderr
-    assert done.returncode == code
     assert result["trials"][0]["flips"] == [flip]
 
 
@@ -62,6 +62,7 @@ def test_a_trial_is_replayed_by_its_id(straybit):
 def test_a_printed_line_plays_the_same_again(straybit):
     """The replay lines of a result, and the trial's id, play the same flip on a cluster of the same size."""
     first = straybit("replay", FLIP, "--defences", "value-bounds", "--gossip-only", "3", "--seed", "5", "--json")
+    assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
     (trial,) = result["trials"]
     assert trial["replay"] == result["replay"]

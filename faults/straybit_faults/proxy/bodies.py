@@ -67,10 +67,13 @@ class ProxyBody(msgspec.Struct, kw_only=True):
     lease_s: float | None = None
 
 
+_JSON = msgspec.json.Decoder()
+
+
 def read_body(text: bytes, kind: type[T]) -> T:
     """JSON as a record; keys in any case, and null as left out, as Go has it. Raises ApiError 400."""
     try:
-        value = _as_go_reads(msgspec.json.decode(text))
+        value = _as_go_reads(_JSON.decode(text))
         if value is None:
             value = [] if get_origin(kind) is list else {}
         return msgspec.convert(value, kind)

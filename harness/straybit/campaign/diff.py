@@ -49,16 +49,20 @@ def read_map(path: Path) -> Map:
     except OSError as error:
         raise MapError(f"{file} cannot be read ({error.strerror}): name a campaign's folder or its map.json") from None
     try:
-        schema = msgspec.json.decode(data, type=_Schema).schema
+        schema = _SCHEMA.decode(data).schema
         if schema != SCHEMA:
             raise MapError(f"{file} has schema {schema}, and this straybit reads {SCHEMA}")
-        return msgspec.json.decode(data, type=Map)
+        return _MAP.decode(data)
     except msgspec.MsgspecError as error:
         raise MapError(f"{file} is no map ({error}): name a campaign's folder or its map.json") from None
 
 
 class _Schema(msgspec.Struct):
     schema: int
+
+
+_SCHEMA = msgspec.json.Decoder(_Schema)
+_MAP = msgspec.json.Decoder(Map)
 
 
 def newly_dangerous(old: Map | None, new: Map) -> frozenset[tuple[str, int]]:

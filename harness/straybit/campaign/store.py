@@ -24,6 +24,9 @@ __all__ = ["DATABASE", "SCHEMA", "Store", "StoreError", "catch_up", "intact_reco
 DATABASE = "campaign.sqlite"
 SCHEMA = 1
 
+_PLAN = msgspec.json.Decoder(Plan)
+_TRIAL = msgspec.json.Decoder(Trial)
+
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE trials (
@@ -93,7 +96,7 @@ class Store:
     def trials(self) -> tuple[Trial, ...]:
         """Every trial's record, in the plan's order."""
         rows = self._db.execute("SELECT record FROM trials ORDER BY number")
-        return tuple(msgspec.json.decode(row[0], type=Trial) for row in rows)
+        return tuple(_TRIAL.decode(row[0]) for row in rows)
 
     def rows(self) -> tuple[tuple[object, ...], ...]:
         """The rows as they stand, in order: what two databases are compared by."""
@@ -120,7 +123,7 @@ class Store:
             )
         self._db.execute("SELECT count(*) FROM trials").fetchone()
         try:
-            return msgspec.json.decode(meta["plan"], type=Plan), meta["backend"]
+            return _PLAN.decode(meta["plan"]), meta["backend"]
         except (KeyError, msgspec.MsgspecError) as error:
             raise StoreError(f"{self.path} has no plan that can be read ({error}); {_REBUILD}") from None
 

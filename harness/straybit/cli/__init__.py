@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import traceback
@@ -65,7 +66,10 @@ def main() -> None:
 
     Every error is one line; the environment variable STRAYBIT_DEBUG adds the traceback.
     SIGTERM and SIGHUP end it in the same order as Ctrl-C, with 128 and the signal's number.
+    Should a library take the process down with it, where that happened is said as well.
     """
+    if sys.__stderr__ is not None and not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)
     with orderly() as raised:
         code = _run(raised)
     sys.exit(code)

@@ -61,9 +61,12 @@ def _size(path: Path) -> int:
         return 0
 
 
+_FIELDS = msgspec.json.Decoder(dict[str, Any])
+
+
 def _parse(service: str, raw: bytes) -> Line:
     try:
-        fields = msgspec.json.decode(raw, type=dict[str, Any])
+        fields = _FIELDS.decode(raw)
         t, event = float(fields.pop("t")), str(fields.pop("event"))
     except (msgspec.DecodeError, KeyError, ValueError, TypeError):
         return Line(0.0, service, "unreadable", {"line": raw[:200].decode(errors="replace")})

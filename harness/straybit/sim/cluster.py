@@ -185,7 +185,7 @@ class SimProxyServer(ProxyServer):
         """See ProxyServer."""
         return [receipt for receipt in self._net.proxies.receipts(proxy) if toxic in (None, receipt.toxic)]
 
-    def _call(self, method: str, path: str, answer: type[T] | None, **rest: object) -> T:
+    def _call(self, method: str, path: str, answer: msgspec.json.Decoder[T] | None, **rest: object) -> T:
         raise ProxyError(f"a simulated proxy has no {method.upper()} {path}; use --backend process")
 
 

@@ -58,6 +58,10 @@ class _Dated(msgspec.Struct, frozen=True):
     schema: int
 
 
+_DATED = msgspec.json.Decoder(_Dated)
+_CARD = msgspec.json.Decoder(Card)
+
+
 def card_of(cluster: Cluster, wanted: Wanted, keeper: tuple[str, int], token: str) -> Card:
     """The card of a running cluster."""
     return Card(
@@ -89,9 +93,9 @@ def read_card(folder: Path) -> Card:
         why = f"there is no cluster in {folder}; `straybit cluster up` starts one, --cluster names another folder"
         raise NoClusterError(why) from None
     try:
-        schema = msgspec.json.decode(written, type=_Dated).schema
+        schema = _DATED.decode(written).schema
         if schema == SCHEMA:
-            return msgspec.json.decode(written, type=Card)
+            return _CARD.decode(written)
     except msgspec.MsgspecError as error:
         why = f"{folder / NAME} cannot be read: {error}; end what is left of it by hand and remove the file"
         raise NoClusterError(why) from None

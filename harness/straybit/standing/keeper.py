@@ -48,6 +48,9 @@ class Asked(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
+_ASKED = msgspec.json.Decoder(Asked)
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What came of it: a line of JSON."""
 
@@ -87,7 +90,7 @@ class _Caller(socketserver.StreamRequestHandler):
 
     def _answer(self, line: bytes) -> tuple[Answer, bool]:
         try:
-            asked = msgspec.json.decode(line, type=Asked)
+            asked = _ASKED.decode(line)
         except msgspec.MsgspecError as error:
             return Answer(error=f"not understood: {error}"), False
         if not hmac.compare_digest(asked.token.encode(), self.server.token.encode()):
@@ -144,7 +147,7 @@ def _carry_out(cluster: Cluster, asked: Asked) -> object:
 
 def main(arguments: list[str]) -> int:
     """Keep what standard input describes in the folder that the one argument names."""
-    wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=Wanted)
+    wanted = msgspec.json.Decoder(Wanted).decode(sys.stdin.buffer.read())
     try:
         keep(wanted, Path(arguments[0]), _say)
     except (BackendError, OSError) as error:

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -28,12 +27,23 @@ END_S = 60.0
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    result: Any = None
+    result: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
 
 
-def ask(card: Card, call: str, *names: str) -> Any:  # noqa: ANN401 - what a call answers differs
-    """One call to the keeper. Raises NoClusterError when it is gone, BackendError with its word when it refuses."""
+_ANSWER = msgspec.json.Decoder(_Answer)
+_ADDRESS = msgspec.json.Decoder(tuple[str, int])
+_ADDRESSES = msgspec.json.Decoder(dict[str, tuple[str, int]])
+_EXITS = msgspec.json.Decoder(tuple[Exit, ...])
+_NUMBER = msgspec.json.Decoder(int)
+_YES = msgspec.json.Decoder(bool)
+
+
+def ask(card: Card, call: str, *names: str) -> msgspec.Raw:
+    """One call to the keeper, and the JSON that it answers.
+
+    Raises NoClusterError when it is gone, BackendError with its word when it refuses.
+    """
     with _connected(card) as line:
         return _asked(line, card, call, *names)
 
@@ -57,7 +67,7 @@ def end(folder: Path) -> Card:
     except ConnectionError:  # it ended without closing the line in order
         parting = b""
     if parting:
-        raise BackendError(msgspec.json.decode(parting, type=_Answer).error)
+        raise BackendError(_ANSWER.decode(parting).error)
     return card
 
 
@@ -65,7 +75,7 @@ def attach(folder: Path) -> Cluster:
     """The cluster in `folder`. Closing it lets go of it and ends nothing. Raises NoClusterError."""
     folder = folder.resolve()
     card = read_card(folder)
-    addresses = msgspec.convert(ask(card, "controls"), dict[str, tuple[str, int]])
+    addresses = _ADDRESSES.decode(ask(card, "controls"))
     wanted = card.wanted
     controls = {name: Control(name, address, card.token) for name, address in addresses.items()}
     logs = {name: folder / "logs" / f"{name}.ndjson" for name in controls}
@@ -120,20 +130,20 @@ class Remote:
 
     def start(self, name: str) -> None:
         """As Services.start."""
-        address = msgspec.convert(ask(self._card, "restart", name), tuple[str, int])
+        address = _ADDRESS.decode(ask(self._card, "restart", name))
         self._controls[name].move(address)
 
     def pid(self, name: str) -> int:
         """As Services.pid."""
-        return int(ask(self._card, "pid", name))
+        return _NUMBER.decode(ask(self._card, "pid", name))
 
     def exits(self) -> tuple[Exit, ...]:
         """As Services.exits."""
-        return msgspec.convert(ask(self._card, "exits"), tuple[Exit, ...])
+        return _EXITS.decode(ask(self._card, "exits"))
 
     def running(self, name: str) -> bool:
         """As Services.running."""
-        return bool(ask(self._card, "in_service", name))
+        return _YES.decode(ask(self._card, "in_service", name))
 
     def end(self) -> None:
         """Nothing: the cluster is not this process's."""
@@ -151,14 +161,14 @@ def _connected(card: Card) -> socket.socket:
         raise NoClusterError(f"{why}; `straybit cluster up` starts another") from None
 
 
-def _asked(line: socket.socket, card: Card, call: str, *names: str) -> Any:  # noqa: ANN401 - what a call answers differs
+def _asked(line: socket.socket, card: Card, call: str, *names: str) -> msgspec.Raw:
     asked = {"token": card.token, "call": call, "names": names}
     try:
         line.sendall(msgspec.json.encode(asked) + b"\n")
         said = b""
         while not said.endswith(b"\n") and (data := line.recv(1 << 16)):
             said += data
-        answer = msgspec.json.decode(said, type=_Answer)
+        answer = _ANSWER.decode(said)
     except (OSError, msgspec.MsgspecError) as error:
         raise NoClusterError(f"the keeper of the cluster did not answer {call}: {error}") from None
     if answer.error:

@@ -119,6 +119,9 @@ def _node(service: Service, view: View | ControlError | None, wrong: tuple[str, 
     )
 
 
+_FIELDS = msgspec.json.Decoder(dict[str, Any])
+
+
 def _tail(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with path.open("rb") as file:
@@ -128,6 +131,6 @@ def _tail(path: Path) -> Iterator[Mapping[str, Any]]:
         return
     for line in lines:
         try:
-            yield msgspec.json.decode(line, type=dict[str, Any])
+            yield _FIELDS.decode(line)
         except msgspec.DecodeError:
             continue

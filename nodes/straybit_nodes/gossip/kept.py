@@ -26,6 +26,9 @@ class _Birth(msgspec.Struct):
     left: int = 0
 
 
+_BIRTH = msgspec.json.Decoder(_Birth)
+
+
 class Kept:
     """The files `generation.json` and `heartbeats` in `folder`, which is made when missing. Raises OSError."""
 
@@ -78,6 +81,6 @@ class Kept:
 
     def _read(self) -> _Birth | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_Birth)
+            return _BIRTH.decode(self._path.read_bytes())
         except (FileNotFoundError, msgspec.MsgspecError):
             return None

@@ -47,6 +47,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+_BATCH = msgspec.json.Decoder(Batch)
+_RECORDS = msgspec.json.Decoder(tuple[Record, ...])
+
 TOKEN_HEADER = "x-straybit-replica"
 RECORD_HEADER = "x-straybit-record"
 CRC_HEADER = "x-straybit-crc32c"
@@ -112,11 +115,11 @@ class RemoteReplica:
         kind = "uploads" if is_parts(bucket) else "list-type=2"
         query = f"?{kind}&prefix={quote(prefix, safe='')}&start-after={quote(after, safe='')}&max-keys={limit}"
         query += "&partial" if partial else ""
-        return self._json(await self._call("GET", target_of(home(bucket, "")[0], "") + query), Batch)
+        return self._json(await self._call("GET", target_of(home(bucket, "")[0], "") + query), _BATCH)
 
     async def buckets(self) -> tuple[Record, ...]:
         """See Replica."""
-        return self._json(await self._call("GET", "/"), tuple[Record, ...])
+        return self._json(await self._call("GET", "/"), _RECORDS)
 
     async def _call(self, method: str, target: str, *, record: Record | None = None, body: bytes = b"") -> Reply:
         """One leg. Raises ReplicaError unless it was answered 2xx, 404 or 409."""
@@ -156,9 +159,9 @@ class RemoteReplica:
         except RecordError as error:
             raise self._failed(str(error)) from error
 
-    def _json(self, reply: Reply, kind: type[T]) -> T:
+    def _json(self, reply: Reply, answer: msgspec.json.Decoder[T]) -> T:
         try:
-            return msgspec.json.decode(reply.body, type=kind)
+            return answer.decode(reply.body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._failed(f"the reply cannot be read: {error}") from error
 

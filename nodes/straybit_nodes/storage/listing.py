@@ -158,12 +158,15 @@ def _common(key: str, query: ListQuery) -> str:
     return key[: at + len(query.delimiter)] if at >= 0 else ""
 
 
+_TOKEN = msgspec.json.Decoder(tuple[str, str])
+
+
 def _make_token(after: str, listed: str) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode((after, listed))).decode()
 
 
 def _read_token(token: str) -> tuple[str, str]:
     try:
-        return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=tuple[str, str])
+        return _TOKEN.decode(base64.b64decode(token, altchars=b"-_", validate=True))
     except (binascii.Error, msgspec.MsgspecError, ValueError):
         raise S3Error("InvalidArgument", "The continuation token provided is incorrect") from None

@@ -71,9 +71,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def decode(cls, data: bytes | str) -> Record:
         """Read JSON. Raises RecordError."""
         try:
-            return msgspec.json.decode(data, type=cls)
+            return _RECORD.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RecordError(f"not a record: {error}") from None
+
+
+_RECORD = msgspec.json.Decoder(Record)
 
 
 def crc(data: bytes) -> int:

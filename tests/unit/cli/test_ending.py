@@ -181,3 +181,20 @@ def test_a_process_that_is_told_to_end_ends_so():
         process.terminate()
         out, errors = process.communicate(timeout=30)
     assert (process.returncode, out, errors.strip()) == (143, "cleaned up\n", f"straybit: ended by SIGTERM; {GONE}")
+
+
+FALLS = """
+import os, signal
+from straybit import cli
+
+cli.cli.main = lambda **_: os.kill(os.getpid(), signal.SIGSEGV)
+cli.main()
+"""
+
+
+def test_a_library_that_takes_the_process_down_is_named_by_where_it_did():
+    """A segmentation fault leaves a trace of the line that it came from, and its own exit code."""
+    done = subprocess.run([sys.executable, "-c", FALLS], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr
+    assert 'File "<string>", line 5' in done.stderr
