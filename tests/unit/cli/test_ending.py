@@ -16,7 +16,11 @@ GONE = "everything it started has been taken down"
 
 @pytest.fixture
 def play(monkeypatch, capsys):
-    """Has the command line carry out a function; answers with exit code and standard error."""
+    """Has the command line carry out a function; answers with exit code and standard error.
+
+    Signals have their usual effect, also under nohup.
+    """
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def play(work):
         monkeypatch.setitem(sys.modules, "straybit.cli.doctor", SimpleNamespace(command=click.command()(work)))
@@ -25,7 +29,9 @@ def play(monkeypatch, capsys):
             main()
         return ended.value.code, capsys.readouterr().err.strip()
 
-    return play
+    yield play
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
