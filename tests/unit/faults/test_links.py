@@ -216,7 +216,7 @@ def test_a_receipt_becomes_delivered(upstream: Any, proxy: Any) -> None:
     client.sendall(b"ABCD")
     assert server.recv(4) == b"ABcD"
     while (receipt := proxy.receipts(upstream.name)[0]).delivered is None:
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 10
     assert before <= receipt.sent <= receipt.delivered <= time.monotonic()
     assert receipt.felt is None
 
@@ -229,7 +229,7 @@ def test_a_receipt_of_a_connection_that_ended_at_once_becomes_delivered(upstream
     client.close()
     assert read_all(server) == b"A"
     server.close()
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 10
     while proxy.receipts(upstream.name)[0].delivered is None:
         assert time.monotonic() < deadline
 
@@ -248,7 +248,7 @@ def test_a_receipt_is_not_delivered_to_a_receiver_that_is_stuck(upstream: Any, p
     while len(got) < sent + 100:
         got += server.recv(1 << 20)
     assert got[sent : sent + 2] == b"A@"
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 10
     while proxy.receipts(upstream.name)[0].delivered is None:
         assert time.monotonic() < deadline
 

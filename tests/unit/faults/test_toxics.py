@@ -82,14 +82,13 @@ def read_all(sock: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("stream", ["upstream", "downstream"])
 def test_latency_delays_one_direction(link: Link, stream: str) -> None:
-    """Data takes the latency longer, in the stream that was asked for."""
-    link.add("latency", stream, latency=300)
+    """Data takes the latency longer in the stream that was asked for; even a minute holds up nothing in the other."""
+    link.add("latency", stream, latency=60_000)
     client, server = link.connect()
     sender, receiver = (client, server) if stream == "upstream" else (server, client)
-    start = time.monotonic()
     receiver.sendall(b"at once")
     assert sender.recv(7) == b"at once"
-    assert time.monotonic() - start < 0.25
+    link.update(f"latency_{stream}", latency=300)
     start = time.monotonic()
     sender.sendall(b"late")
     assert receiver.recv(4) == b"late"
@@ -108,14 +107,14 @@ def test_latency_keeps_bandwidth(link: Link) -> None:
 
 
 def test_bandwidth_keeps_its_rate(link: Link) -> None:
-    """100 KB at 500 KB/s take 0.2 s."""
+    """100 KB at 500 KB/s take 0.2 s, and at 10 KB/s they would take ten."""
     link.add("bandwidth", rate=500)
     client, server = link.connect()
     data = os.urandom(100_000)
     start = time.monotonic()
     threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR))).start()
     assert read_all(server) == data
-    assert 0.18 < time.monotonic() - start < 1
+    assert 0.18 < time.monotonic() - start < 5
 
 
 def test_bandwidth_of_nothing_holds_all_until_it_is_removed(link: Link) -> None:
@@ -132,16 +131,25 @@ def test_bandwidth_of_nothing_holds_all_until_it_is_removed(link: Link) -> None:
 
 
 def test_slow_close_delays_only_the_close(link: Link) -> None:
-    """Data passes at once, the end later."""
-    link.add("slow_close", delay=300)
+    """Data passes at once, however late the end."""
+    link.add("slow_close", delay=60_000)
     client, server = link.connect()
-    start = time.monotonic()
     client.sendall(b"data")
     client.close()
     assert read_exactly(server, 4) == b"data"
-    assert time.monotonic() - start < 0.25
+    server.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        server.recv(1)
+
+
+def test_slow_close_keeps_its_time(link: Link) -> None:
+    """300 ms."""
+    link.add("slow_close", delay=300)
+    client, server = link.connect()
+    start = time.monotonic()
+    client.close()
     assert server.recv(1) == b""
-    assert 0.3 <= time.monotonic() - start < 3
+    assert 0.3 <= time.monotonic() - start < 5
 
 
 def test_timeout_drops_data_and_closes(link: Link) -> None:
