@@ -155,7 +155,7 @@ def test_julys_outage_is_in_the_measurements(demo):
         assert down(series, restarted_s, staged.at_s)
         bins = zip(series.at_s, series.ok, series.total, strict=True)
         end = [(ok, total) for at_s, ok, total in bins if at_s > staged.until_s]
-        assert len(end) >= 3
+        assert len(end) >= 2  # of the 1.5 s that follow, those half seconds that begin in them
         assert all(ok == total for ok, total in end)
 
 
