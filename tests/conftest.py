@@ -25,8 +25,10 @@ LATE_S = 0.2
 """A thread that wakes so late is on a machine that left it standing."""
 STOLEN = 0.05
 """Of all processors' time, taken by other machines of the same host while a test ran."""
-AT_MOST = 5
-"""So many failures of one process may be the machine's; more are no accident."""
+AT_MOST = 8
+"""So many tries again of one process may be the machine's fault; more are no accident."""
+TRIES = 3
+"""Of one test, on a machine that is taken away each time."""
 AGAIN = "tried again"
 
 _WHY: pytest.StashKey[str] = pytest.StashKey()
@@ -56,7 +58,8 @@ def pytest_configure(config):
 class Machine:
     """What was taken from a test while it ran: under theft a failure says nothing about the code, so it is tried again.
 
-    Once, in sight (the summary lists each with its first failure), and only then: any other failure stands.
+    In sight (the summary lists each with its first failure), at most `TRIES` times in all, and only while each failing
+    try was taken from: any other failure stands.
     """
 
     def __init__(self):
@@ -67,21 +70,34 @@ class Machine:
         """As pytest's own, with a watch."""
         where = {"nodeid": item.nodeid, "location": item.location}
         item.ihook.pytest_runtest_logstart(**where)
-        before = psutil.cpu_times()
-        with HostWatch(LATE_S) as watch:
-            reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        failed = [report for report in reports if report.failed]
-        if failed and self.left and (why := taken(before, psutil.cpu_times(), watch.late_s)):
+        reports, why = watched(item, nextitem)
+        failures = []
+        while why and self.left and len(failures) < TRIES - 1:
             self.left -= 1
-            reports = runtestprotocol(item, log=False, nextitem=nextitem)
-            crash = getattr(failed[0].longrepr, "reprcrash", None)
-            first = str(crash.message if crash else failed[0].longrepr).strip().partition("\n")[0]
-            for report in reports:
-                report.user_properties.append((AGAIN, f"{why}; {first}"))
+            failures.append(f"{why}; {first_line(reports)}")
+            reports, why = watched(item, nextitem)
         for report in reports:
+            if failures:
+                report.user_properties.append((AGAIN, f"{len(failures)} x, first {failures[0]}"))
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(**where)
         return True
+
+
+def watched(item, nextitem):
+    """One try's reports, and what the machine withheld from it if it failed."""
+    before = psutil.cpu_times()
+    with HostWatch(LATE_S) as watch:
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    failed = any(report.failed for report in reports)
+    return reports, taken(before, psutil.cpu_times(), watch.late_s) if failed else ""
+
+
+def first_line(reports):
+    """What the first failure says."""
+    failed = next(report for report in reports if report.failed)
+    crash = getattr(failed.longrepr, "reprcrash", None)
+    return str(crash.message if crash else failed.longrepr).strip().partition("\n")[0]
 
 
 def taken(before, after, late_s):
